@@ -1,0 +1,85 @@
+"""edgepose: multi-person pose estimation at the speed of its network on ordinary CPUs.
+
+>>> import edgepose
+>>> estimator = edgepose.PoseEstimator()
+>>> poses = estimator(image)  # (H, W, 3) uint8 BGR -> edgepose.Poses
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgepose.decoding import decode_poses
+    from edgepose.drawing import draw_poses
+    from edgepose.errors import (
+        DeviceError,
+        DownloadError,
+        EdgePoseError,
+        InputError,
+        MissingExtraError,
+        ModelError,
+        OutputError,
+        SourceError,
+        UnknownModelError,
+    )
+    from edgepose.estimator import EstimatedFrame, PoseEstimator
+    from edgepose.poses import Poses
+    from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Nothing is imported before it is asked for: OpenVINO, OpenCV and Numba take a second to
+# load, and `import edgepose` should take none.
+_HOME = {
+    "COCO17": "skeleton",
+    "DeviceError": "errors",
+    "DownloadError": "errors",
+    "EdgePoseError": "errors",
+    "EstimatedFrame": "estimator",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "OPENPOSE18": "skeleton",
+    "OutputError": "errors",
+    "PoseEstimator": "estimator",
+    "Poses": "poses",
+    "Skeleton": "skeleton",
+    "SourceError": "errors",
+    "UnknownModelError": "errors",
+    "decode_poses": "decoding",
+    "draw_poses": "drawing",
+}
+
+__all__ = [
+    "COCO17",
+    "OPENPOSE18",
+    "DeviceError",
+    "DownloadError",
+    "EdgePoseError",
+    "EstimatedFrame",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "OutputError",
+    "PoseEstimator",
+    "Poses",
+    "Skeleton",
+    "SourceError",
+    "UnknownModelError",
+    "decode_poses",
+    "draw_poses",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,60 @@
+"""The exception tree: everything that edgepose raises on purpose derives from `EdgePoseError`.
+
+    EdgePoseError
+     ├─ InputError (ValueError)         an array or argument of the wrong type, shape or range
+     ├─ SourceError                     an image, video or camera that cannot be opened or read
+     ├─ OutputError                     a file or folder that cannot be written
+     ├─ ModelError                      a model file or its description does not fit
+     │   ├─ UnknownModelError           no model of that name
+     │   └─ DownloadError               a model file cannot be fetched, or what came is not what was asked for
+     ├─ DeviceError                     a device or backend that is not there
+     └─ MissingExtraError (ImportError) an optional dependency is not installed
+
+Messages say what came, what was expected and what to do about it, in one line.
+"""
+
+from __future__ import annotations
+
+
+class EdgePoseError(Exception):
+    """Base of all errors that edgepose raises on purpose."""
+
+
+class InputError(EdgePoseError, ValueError):
+    """An array or argument has the wrong type, shape or range."""
+
+
+class SourceError(EdgePoseError):
+    """An image, folder, video or camera cannot be opened or read."""
+
+
+class OutputError(EdgePoseError):
+    """A file or folder cannot be written."""
+
+
+class ModelError(EdgePoseError):
+    """A model file cannot be read, or does not fit its description."""
+
+
+class UnknownModelError(ModelError):
+    """No model has this name."""
+
+
+class DownloadError(ModelError):
+    """A model file cannot be fetched, or what came is not what was asked for."""
+
+
+class DeviceError(EdgePoseError):
+    """A device or backend is not present on this machine."""
+
+
+class MissingExtraError(EdgePoseError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: The import that failed, as its users know it.
+        extra: The extra of edgepose that installs it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed; install it with: python -m pip install "edgepose[{extra}]"')

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import edgepose
+
+
+def test_public_names_are_sorted_and_all_there():
+    assert edgepose.__all__ == sorted(edgepose.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    for name in edgepose.__all__:
+        assert getattr(edgepose, name) is not None
+    assert set(edgepose.__all__) <= set(dir(edgepose))
+
+
+def test_errors_all_derive_from_one():
+    errors = [getattr(edgepose, name) for name in edgepose.__all__ if name.endswith("Error")]
+    assert len(errors) >= 9
+    assert all(issubclass(error, edgepose.EdgePoseError) for error in errors)
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="no attribute 'pose'"):
+        _ = edgepose.pose
+
+
+def test_star_import():
+    script = "from edgepose import *; assert PoseEstimator and decode_poses and draw_poses"
+    subprocess.run([sys.executable, "-c", script], check=True)
