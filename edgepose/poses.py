@@ -1,0 +1,170 @@
+"""`Poses`, the result of every estimator: people as arrays, checked once, and their conversions.
+
+Legend: N people, K keypoints of the skeleton. Pixels of the source image, x right, y down; the centre of the top left
+pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from edgepose.errors import InputError
+from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton, convert
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """N people with K keypoints each.
+
+    The arrays are checked, converted to float32 and made read-only; a result can be shared between threads.
+
+    Attributes:
+        keypoints: (N, K, 2) x, y in pixels; NaN where a keypoint was not found.
+        scores: (N, K) in [0, 1]; 0 exactly where a keypoint was not found.
+        confidence: (N,) in [0, 1].
+        skeleton: The keypoint set.
+        ids: (N,) identities given by a tracker, or None.
+
+    Raises:
+        InputError: Shapes, ranges, or the places of NaN and zero scores do not fit together.
+    """
+
+    keypoints: Float
+    scores: Float
+    confidence: Float
+    skeleton: Skeleton = OPENPOSE18
+    ids: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        n, k = len(self.keypoints), len(self.skeleton)
+        arrays: dict[str, NDArray[Any]] = {
+            "keypoints": _frozen(self.keypoints, np.float32),
+            "scores": _frozen(self.scores, np.float32),
+            "confidence": _frozen(self.confidence, np.float32),
+        }
+        shapes: dict[str, tuple[int, ...]] = {"keypoints": (n, k, 2), "scores": (n, k), "confidence": (n,)}
+        if self.ids is not None:
+            arrays["ids"] = _frozen(self.ids, np.int64)
+            shapes["ids"] = (n,)
+        for name, array in arrays.items():
+            if array.shape != shapes[name]:
+                raise InputError(f"{name} has shape {array.shape}; expected {shapes[name]} ({self.skeleton.name}, N={n})")
+            object.__setattr__(self, name, array)
+        for name in ("scores", "confidence"):
+            array = arrays[name]
+            if array.size and not (array.min() >= 0 and array.max() <= 1):
+                raise InputError(f"{name} lie in [{array.min():g}, {array.max():g}]; expected values in [0, 1]")
+        missing = np.isnan(arrays["keypoints"])
+        if not np.array_equal(missing.all(axis=2), arrays["scores"] == 0) or np.any(missing[..., 0] != missing[..., 1]):
+            raise InputError("a keypoint is NaN exactly where its score is 0; got keypoints and scores that disagree")
+
+    @classmethod
+    def empty(cls, skeleton: Skeleton = OPENPOSE18) -> Poses:
+        """No people."""
+        k = len(skeleton)
+        return cls(np.empty((0, k, 2), np.float32), np.empty((0, k), np.float32), np.empty(0, np.float32), skeleton)
+
+    @property
+    def boxes(self) -> Float:
+        """(N, 4) x0, y0, x1, y1 around the found keypoints of each person; NaN for a person without any."""
+        found = self.scores > 0
+        low = np.where(found[..., None], self.keypoints, np.inf).min(axis=1, initial=np.inf)
+        high = np.where(found[..., None], self.keypoints, -np.inf).max(axis=1, initial=-np.inf)
+        boxes = np.concatenate([low, high], axis=1)
+        return np.where(np.isfinite(boxes), boxes, np.nan).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __iter__(self) -> Iterator[Poses]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> Poses:
+        """The people at `index` (an integer, a slice, indices or a boolean mask), always as `Poses`."""
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"person {index} of {len(self)}")
+            index = [int(index)]
+        ids = None if self.ids is None else self.ids[index]
+        return Poses(self.keypoints[index], self.scores[index], self.confidence[index], self.skeleton, ids)
+
+    def __repr__(self) -> str:
+        found = (self.scores > 0).sum(axis=1).tolist()
+        return f"Poses({len(self)} people, {self.skeleton.name}, keypoints found: {found})"
+
+    def sorted(self) -> Poses:
+        """The same people, best first (stable)."""
+        return self[np.argsort(-self.confidence, kind="stable")]
+
+    def to(self, skeleton: Skeleton) -> Poses:
+        """The same people in another keypoint set."""
+        if skeleton.name == self.skeleton.name:
+            return self
+        keypoints, scores = convert(self.keypoints, self.scores, self.skeleton, skeleton)
+        return Poses(keypoints, scores, self.confidence, skeleton, self.ids)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, as `edgepose run --json` writes them: skeleton, and one entry per person."""
+        people = []
+        for i, box in enumerate(self.boxes.tolist()):
+            points = zip(self.keypoints[i].tolist(), self.scores[i].tolist(), strict=True)
+            people.append(
+                {
+                    "id": None if self.ids is None else int(self.ids[i]),
+                    "confidence": _short(float(self.confidence[i])),
+                    "box": None if np.isnan(box[0]) else [_short(v, 2) for v in box],
+                    "keypoints": [[_short(x, 2), _short(y, 2), _short(s)] if s > 0 else None for (x, y), s in points],
+                }
+            )
+        return {"skeleton": self.skeleton.name, "poses": people}
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """COCO keypoint results: 17 points a person, whatever the skeleton; (0, 0, 0) where one was not found."""
+        coco = self.to(COCO17)
+        results = []
+        for keypoints, scores, confidence in zip(coco.keypoints, coco.scores, coco.confidence, strict=True):
+            found = scores > 0
+            points = np.where(found[:, None], np.column_stack([keypoints, scores]), 0)
+            results.append(
+                {
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "keypoints": [_short(v, 3) for v in points.ravel().tolist()],
+                    "score": _short(float(confidence), 6),
+                }
+            )
+        return results
+
+    def to_openpose(self) -> dict[str, Any]:
+        """The JSON object of OpenPose's `--write_json` (version 1.3): x, y, score a keypoint; 0 where missing."""
+        poses = self.to(OPENPOSE18)
+        points = np.concatenate([np.nan_to_num(poses.keypoints, nan=0.0), poses.scores[..., None]], axis=2)
+        return {
+            "version": 1.3,
+            "people": [
+                {
+                    "person_id": [-1 if self.ids is None else int(self.ids[i])],
+                    "pose_keypoints_2d": [_short(v, 3) for v in person.ravel().tolist()],
+                }
+                for i, person in enumerate(points)
+            ],
+        }
+
+
+def _short(value: float, digits: int = 4) -> float:
+    """`value` with as many digits as mean anything, so that files stay small."""
+    return round(value, digits)
+
+
+def _frozen(values: Any, dtype: DTypeLike) -> NDArray[Any]:
+    """A read-only view of `values` as `dtype`; the caller's own array stays writable."""
+    array: NDArray[Any] = np.ascontiguousarray(values, dtype).view()
+    array.flags.writeable = False
+    return array
