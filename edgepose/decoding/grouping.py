@@ -1,0 +1,285 @@
+"""People from peaks and part affinity fields (PAFs): the greedy assembly of OpenPose (arXiv 1812.08008), 19 limbs.
+
+For each limb every pair of peaks is scored by the field along the line between them; pairs are taken best first, each peak
+once; limbs that share a peak make a person. The field is evaluated on its bicubic surface at the samples alone, and in a
+crowd hardly anywhere: most pairs are wrong, and miss at their ends or cross cells that hold nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.decoding.jit import fused_kernel as kernel
+from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
+
+# At most so many people (groups of limbs, before the weak are dropped) in a frame.
+MAX_PEOPLE = 256
+
+# Constants of the reference decoder of Lightweight OpenPose (arXiv 1811.12004).
+SAMPLES = 10  # along a limb, both ends included
+MIN_AFFINITY = np.float32(0.05)  # a sample counts above this
+MAX_MISSES = 1  # a limb needs more than 80 % of its samples: nine of ten
+MIN_KEYPOINTS = 3  # of a person
+MIN_MEAN_SCORE = np.float32(0.2)  # of a person: keypoints' heights and limbs' affinities, over the number of keypoints
+FILLING_LIMBS = 2  # the last limbs (shoulder to ear) start nobody: they only fill in a missing end
+
+_LIMBS = np.array(PAF_LIMBS)
+_CHANNELS = np.array(PAF_CHANNELS)
+_STEPS = SAMPLES - 1
+# The samples between the ends; the middle of a wrong pair misses first, so it is sampled first.
+_INNER_SAMPLES = np.array([5, 4, 3, 6, 2, 7, 8, 1])
+# A sample is no longer than the longest of the 16 vectors it is made of times the sum of their weights' magnitudes, which
+# is at most 1.375 along an axis (half way between two cells).
+_QUIET = (MIN_AFFINITY / np.float32(1.375**2)) ** 2
+# From so many pairs of a limb on, looking for quiet cells costs less than it saves. Chosen with benchmarks/decoding.py.
+_MANY_PAIRS = 128
+
+
+@kernel
+def group_people(
+    pafs: NDArray[np.float32],
+    columns: NDArray[np.uintp],
+    column_weights: NDArray[np.float32],
+    rows: NDArray[np.uintp],
+    row_weights: NDArray[np.float32],
+    peaks: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    members: NDArray[np.int64],
+    totals: NDArray[np.float32],
+) -> tuple[int, bool]:
+    """Join peaks into people.
+
+    Args:
+        pafs: (38, h, w), C-contiguous, at least 4 x 4 cells.
+        columns, column_weights, rows, row_weights: `bicubic.axis_taps` of the width and of the height.
+        peaks, counts: (18, P, 5), (18,) of `find_peaks`.
+        members: (MAX_PEOPLE, 18) to be filled: each person's peak of each type, or -1.
+        totals: (MAX_PEOPLE,) to be filled: each person's sum of peak heights and limb affinities.
+
+    Returns:
+        The number of people, and whether there were more than `MAX_PEOPLE`.
+    """
+    limbs = _LIMBS.shape[0]
+    owner = np.full(peaks.shape[:2], -1, np.int64)
+    sizes = np.zeros(MAX_PEOPLE, np.int64)
+    most_pairs = counts.max() ** 2
+    pair_a = np.empty(most_pairs, np.int64)
+    pair_b = np.empty(most_pairs, np.int64)
+    affinity = np.empty(most_pairs, np.float32)
+    people = 0
+    overfull = False
+    for limb in range(limbs):
+        a, b = _LIMBS[limb, 0], _LIMBS[limb, 1]
+        pairs = _score_pairs(
+            pafs[_CHANNELS[limb, 0]], pafs[_CHANNELS[limb, 1]], columns, column_weights, rows, row_weights,
+            peaks[a, : counts[a]], peaks[b, : counts[b]], pair_a, pair_b, affinity,
+        )  # fmt: skip
+        while pairs > 0:
+            best = 0
+            for pair in range(1, pairs):
+                if affinity[pair] > affinity[best]:
+                    best = pair
+            i, j, score = pair_a[best], pair_b[best], affinity[best]
+            pairs = _drop_peaks(pair_a, pair_b, affinity, pairs, i, j)
+            if limb >= limbs - FILLING_LIMBS:
+                _fill_missing(members, people, a, b, i, j)
+                continue
+            person = owner[a, i]
+            if person >= 0:
+                totals[person] += peaks[b, j, 2] + score
+                sizes[person] += 1
+            elif people < MAX_PEOPLE:
+                person = people
+                people += 1
+                for k in range(members.shape[1]):
+                    members[person, k] = -1
+                members[person, a] = i
+                owner[a, i] = person
+                totals[person] = peaks[a, i, 2] + peaks[b, j, 2] + score
+                sizes[person] = 2
+            else:
+                overfull = True
+                continue
+            # Limbs form a tree, and each of its ends is the second keypoint of one limb alone: b has no owner yet.
+            members[person, b] = j
+            owner[b, j] = person
+    kept = 0
+    for person in range(people):
+        if sizes[person] >= MIN_KEYPOINTS and totals[person] >= MIN_MEAN_SCORE * sizes[person]:
+            for k in range(members.shape[1]):
+                members[kept, k] = members[person, k]
+            totals[kept] = totals[person]
+            kept += 1
+    return kept, overfull
+
+
+@kernel
+def _drop_peaks(
+    pair_a: NDArray[np.int64], pair_b: NDArray[np.int64], affinity: NDArray[np.float32], pairs: int, i: int, j: int
+) -> int:
+    """Drop the pairs with start `i` or end `j`, in place and in order; the number left."""
+    kept = 0
+    for pair in range(pairs):
+        if pair_a[pair] != i and pair_b[pair] != j:
+            pair_a[kept], pair_b[kept], affinity[kept] = pair_a[pair], pair_b[pair], affinity[pair]
+            kept += 1
+    return kept
+
+
+@kernel
+def _fill_missing(members: NDArray[np.int64], people: int, a: int, b: int, i: int, j: int) -> None:
+    """Give people who have one end of the limb and lack the other that other."""
+    for person in range(people):
+        if members[person, a] == i and members[person, b] < 0:
+            members[person, b] = j
+        elif members[person, b] == j and members[person, a] < 0:
+            members[person, a] = i
+
+
+@kernel
+def _score_pairs(
+    field_x: NDArray[np.float32],
+    field_y: NDArray[np.float32],
+    columns: NDArray[np.uintp],
+    column_weights: NDArray[np.float32],
+    rows: NDArray[np.uintp],
+    row_weights: NDArray[np.float32],
+    starts: NDArray[np.float32],
+    ends: NDArray[np.float32],
+    pair_a: NDArray[np.int64],
+    pair_b: NDArray[np.int64],
+    affinity: NDArray[np.float32],
+) -> int:
+    """Find the pairs of starts (n, 5) and ends (m, 5) with enough samples that count, and the mean of these samples.
+
+    Fills `pair_a`, `pair_b`, `affinity` (at least n * m), in order of starts, then ends; returns the number of pairs.
+    """
+    height, width = field_x.shape
+    count = len(ends)
+    # One array per quantity, its length a multiple of 16: the loops over all ends of a start then run in vector registers.
+    padded = (count + 15) // 16 * 16
+    end_x, end_y = np.zeros(padded, np.float32), np.zeros(padded, np.float32)
+    field_end_x, field_end_y = np.zeros(padded, np.float32), np.zeros(padded, np.float32)
+    unit_x, unit_y = np.empty(padded, np.float32), np.empty(padded, np.float32)
+    totals, misses = np.empty(padded, np.float32), np.empty(padded, np.int32)
+    promising = np.empty(count, np.int64)
+    for j in range(count):
+        end_x[j], end_y[j] = ends[j, 0], ends[j, 1]
+        x, y = np.uintp(int(end_x[j])), np.uintp(int(end_y[j]))
+        field_end_x[j], field_end_y[j] = _field_at(field_x, field_y, columns, column_weights, rows, row_weights, x, y)
+    many = len(starts) * count >= _MANY_PAIRS
+    quiet = np.empty(height * width if many else 0, np.uint8)
+    cells = np.empty((SAMPLES, padded), np.int32)
+    if many:
+        _mark_quiet(field_x, field_y, quiet)
+    pairs = 0
+    for i in range(len(starts)):
+        start_x, start_y = starts[i, 0], starts[i, 1]
+        x, y = np.uintp(int(start_x)), np.uintp(int(start_y))
+        field_start_x, field_start_y = _field_at(field_x, field_y, columns, column_weights, rows, row_weights, x, y)
+        for j in range(padded):
+            dx, dy = end_x[j] - start_x, end_y[j] - start_y
+            length = np.float32(np.sqrt(dx * dx + dy * dy)) + np.float32(1e-6)
+            unit_x[j], unit_y[j] = dx / length, dy / length
+            first = unit_x[j] * field_start_x + unit_y[j] * field_start_y
+            last = unit_x[j] * field_end_x[j] + unit_y[j] * field_end_y[j]
+            first_counts, last_counts = first > MIN_AFFINITY, last > MIN_AFFINITY  # not so for NaN
+            totals[j] = (first if first_counts else np.float32(0)) + (last if last_counts else np.float32(0))
+            misses[j] = 2 - first_counts - last_counts
+        if many:
+            _locate_samples(start_x, start_y, end_x, end_y, width, len(columns) // width, cells)
+        left = 0
+        for j in range(count):  # without a branch that the processor would guess wrong every other time
+            promising[left] = j
+            left += misses[j] <= MAX_MISSES
+        for j in promising[:left]:
+            missed = misses[j]
+            if many:
+                quiet_samples = 0
+                for n in range(1, _STEPS):
+                    quiet_samples += quiet[cells[n, j]]
+                if missed + quiet_samples > MAX_MISSES:
+                    continue
+            total = totals[j]
+            for n in _INNER_SAMPLES:
+                # A sample falls on the whole pixel nearest to it; ninths never lie half way between two.
+                x = np.uintp(_STEPS * int(start_x) + n * int(end_x[j] - start_x) + _STEPS // 2) // np.uintp(_STEPS)
+                y = np.uintp(_STEPS * int(start_y) + n * int(end_y[j] - start_y) + _STEPS // 2) // np.uintp(_STEPS)
+                at_x, at_y = _field_at(field_x, field_y, columns, column_weights, rows, row_weights, x, y)
+                value = unit_x[j] * at_x + unit_y[j] * at_y
+                if value > MIN_AFFINITY:
+                    total += value
+                else:  # also NaN
+                    missed += 1
+                    if missed > MAX_MISSES:
+                        break
+            if missed <= MAX_MISSES:
+                pair_a[pairs], pair_b[pairs], affinity[pairs] = i, j, total / np.float32(SAMPLES - missed)
+                pairs += 1
+    return pairs
+
+
+@kernel
+def _field_at(
+    field_x: NDArray[np.float32],
+    field_y: NDArray[np.float32],
+    columns: NDArray[np.uintp],
+    column_weights: NDArray[np.float32],
+    rows: NDArray[np.uintp],
+    row_weights: NDArray[np.float32],
+    x: np.uintp,
+    y: np.uintp,
+) -> tuple[np.float32, np.float32]:
+    """The field's vector at an upsampled pixel."""
+    column = columns[x]
+    wa, wb, wc, wd = column_weights[x, 0], column_weights[x, 1], column_weights[x, 2], column_weights[x, 3]
+    a, b, c, d = column, column + np.uintp(1), column + np.uintp(2), column + np.uintp(3)
+    at_x = np.float32(0)
+    at_y = np.float32(0)
+    for n in range(4):
+        row = rows[y] + np.uintp(n)
+        weight = row_weights[y, n]
+        at_x += weight * (wa * field_x[row, a] + wb * field_x[row, b] + wc * field_x[row, c] + wd * field_x[row, d])
+        at_y += weight * (wa * field_y[row, a] + wb * field_y[row, b] + wc * field_y[row, c] + wd * field_y[row, d])
+    return at_x, at_y
+
+
+@kernel
+def _mark_quiet(field_x: NDArray[np.float32], field_y: NDArray[np.float32], quiet: NDArray[np.uint8]) -> None:
+    """Mark with 1 each cell c (flat) if all vectors from c-1 to c+2 on both axes are too short for a sample to count."""
+    height, width = field_x.shape
+    # What lies beyond the edges repeats the edges, so there it is as quiet as can be.
+    short = np.ones((height, width + 3), np.uint8)
+    across = np.ones((height + 3, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            short[y, x + 1] = field_x[y, x] * field_x[y, x] + field_y[y, x] * field_y[y, x] <= _QUIET
+        for x in range(width):
+            across[y + 1, x] = short[y, x] & short[y, x + 1] & short[y, x + 2] & short[y, x + 3]
+    for y in range(height):
+        for x in range(width):
+            quiet[y * width + x] = across[y, x] & across[y + 1, x] & across[y + 2, x] & across[y + 3, x]
+
+
+@kernel
+def _locate_samples(
+    start_x: float,
+    start_y: float,
+    end_x: NDArray[np.float32],
+    end_y: NDArray[np.float32],
+    width: int,
+    ratio: int,
+    cells: NDArray[np.int32],
+) -> None:
+    """Fill `cells` (SAMPLES, m) with the cell (flat) of the second of the four taps of each inner sample, for each end."""
+    half = np.float32(0.5)
+    cells_per_pixel = np.float32(1 / ratio)
+    for n in range(1, _STEPS):
+        share = np.float32(n / _STEPS)
+        for j in range(len(end_x)):
+            x = np.floor(start_x + (end_x[j] - start_x) * share + half)
+            y = np.floor(start_y + (end_y[j] - start_y) * share + half)
+            column = max(np.floor((x + half) * cells_per_pixel - half), np.float32(0))
+            row = max(np.floor((y + half) * cells_per_pixel - half), np.float32(0))
+            cells[n, j] = np.int32(row * np.float32(width) + column)
