@@ -1,0 +1,39 @@
+"""What runs a network: pictures in (B, H, W, 3) uint8 BGR, maps out (B, C, h, w) float32, now or later.
+
+Pipelines know an engine by this protocol alone, and load none.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Pending(Protocol):
+    """A network run that was started."""
+
+    def result(self) -> list[NDArray[np.float32]]:
+        """Wait for it; the outputs, each (B, C, h, w), in the order of the network. May be called again."""
+
+
+class Engine(Protocol):
+    """A network on a device. Threads may share one."""
+
+    @property
+    def output_channels(self) -> tuple[int, ...]:
+        """C of each output, by which pipelines tell them apart; 0 where the network leaves it open."""
+
+    @property
+    def requests(self) -> int:
+        """How many runs at a time the device is best fed with, as far as it is known."""
+
+    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+        """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns."""
+
+
+def padded(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`batch` (B, H, W, 3) with black pictures behind up to a power of two, so that engines prepare for a few sizes alone."""
+    missing = (1 << max(len(batch) - 1, 0).bit_length()) - len(batch)
+    return batch if missing == 0 else np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.uint8)])

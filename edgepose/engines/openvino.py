@@ -1,0 +1,248 @@
+"""Networks on OpenVINO: reads .xml, .onnx and frozen .pb, folds the pre-processing in, compiles for the shapes that come.
+
+The compiled network takes (B, H, W, 3) uint8 BGR. Colour order, mean, scale and layout are part of it, so no float picture is
+ever made in Python.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import openvino as ov
+import platformdirs
+from numpy.typing import NDArray
+from openvino.preprocess import ColorFormat, PrePostProcessor
+
+from edgepose.engines import padded
+from edgepose.errors import DeviceError, InputError, ModelError
+from edgepose.zoo.registry import Model, from_yaml
+
+_log = logging.getLogger(__name__)
+
+Hint = Literal["latency", "throughput"]
+Precision = Literal["f32", "f16", "bf16"]
+SUFFIXES = (".xml", ".onnx", ".pb")
+RT_INFO_KEY = "edgepose"
+
+# Compiled shapes kept; the least recently used goes. A folder of photos has four or five of the aspect buckets.
+MAX_COMPILED_SHAPES = 8
+
+Shape = tuple[int, int, int]  # B, H, W
+
+
+@cache
+def _core() -> ov.Core:
+    core = ov.Core()
+    folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        core.set_property({"CACHE_DIR": str(folder)})
+    except OSError as error:
+        _log.info("compiled models are not kept: %s", error)
+    return core
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that OpenVINO can use here, such as CPU and GPU."""
+    return list(_core().available_devices)
+
+
+def read_network(path: Path) -> ov.Model:
+    """Read a model file.
+
+    Raises:
+        ModelError: The file is missing, of another kind, or broken.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ModelError(f"{path} is no model file that can be read; expected one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}")
+    if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+        raise ModelError(f"{path} lacks its weights; expected {path.with_suffix('.bin').name} beside it")
+    try:
+        return _core().read_model(path)
+    except Exception as error:  # OpenVINO raises RuntimeError and others, in many lines
+        raise ModelError(f"{path} cannot be read as a model; is it whole? OpenVINO says: {_gist(error)}") from error
+
+
+def described(network: ov.Model, path: Path) -> Model | None:
+    """What a model made by edgepose's converters says of itself, or None."""
+    if not network.has_rt_info(RT_INFO_KEY):
+        return None
+    return from_yaml(path.stem, str(network.get_rt_info(RT_INFO_KEY).value), str(path))
+
+
+class Pending:
+    """A network run that was started; `result` waits for it."""
+
+    def __init__(self, request: ov.InferRequest, free: list[ov.InferRequest], count: int) -> None:
+        self._request = request
+        self._free = free
+        self._count = count
+        self._outputs: list[NDArray[np.float32]] | None = None
+
+    def result(self) -> list[NDArray[np.float32]]:
+        """The outputs, each (B, C, h, w) float32, in the order of the model. May be called again."""
+        if self._outputs is None:
+            self._request.wait()
+            self._outputs = [np.array(tensor.data[: self._count], np.float32) for tensor in self._request.output_tensors]
+            self._free.append(self._request)
+        return self._outputs
+
+
+class OpenVINOEngine:
+    """A network on a device, compiled once for each input shape. Threads may share one.
+
+    Args:
+        network: From `read_network`.
+        model: Its description: layout, colour order, mean and scale of the input.
+        device: An OpenVINO device name, such as "CPU" or "GPU".
+        threads: Processor threads at most; None leaves it to OpenVINO (all physical cores).
+        streams: Networks run at the same time at most; None leaves it to the hint.
+        hint: What to tune for: one picture's "latency", or the "throughput" of many.
+        precision: Of the arithmetic; None leaves it to the device (CPUs with bf16 units use them).
+
+    Raises:
+        DeviceError: The device is not there.
+        ModelError: The network is not one picture in, maps out.
+    """
+
+    def __init__(
+        self,
+        network: ov.Model,
+        model: Model,
+        *,
+        device: str = "CPU",
+        threads: int | None = None,
+        streams: int | None = None,
+        hint: Hint = "latency",
+        precision: Precision | None = None,
+    ) -> None:
+        self._network = _with_preprocessing(network, model)
+        self.device = _checked_device(device)
+        self.output_channels = _output_channels(self._network, model.name)
+        self._name = model.name
+        self._properties: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
+        for name, value in (("INFERENCE_NUM_THREADS", threads), ("NUM_STREAMS", streams)):
+            if value is not None:
+                if value < 1:
+                    raise InputError(f"{name.split('_')[-1].lower()} is {value}; expected 1 or more")
+                self._properties[name] = value
+        if precision is not None:
+            self._properties["INFERENCE_PRECISION_HINT"] = precision
+        self._requests = 1
+        self._lock = threading.Lock()
+        # Each shape's compiled network with its idle requests (list.pop and list.append are atomic).
+        self._compiled: OrderedDict[Shape, tuple[ov.CompiledModel, list[ov.InferRequest]]] = OrderedDict()
+
+    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+        """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns.
+
+        Raises:
+            ModelError: The network cannot be made to take this size.
+        """
+        count = len(batch)
+        batch = padded(batch)
+        compiled, free = self._for_shape(batch.shape[:3])
+        try:
+            request = free.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        request.start_async([batch], share_inputs=False)
+        return Pending(request, free, count)
+
+    def infer(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Run the network on `batch` (B, H, W, 3) uint8 BGR; each output is (B, C, h, w) float32."""
+        return self.submit(batch).result()
+
+    @property
+    def requests(self) -> int:
+        """How many runs at a time the device is best fed with, by what has been compiled so far; 1 before that."""
+        return self._requests
+
+    def compiled(self, shape: Shape) -> ov.CompiledModel:
+        """The network compiled for inputs of (B, H, W), to measure it bare."""
+        return self._for_shape(shape)[0]
+
+    def _for_shape(self, shape: Shape) -> tuple[ov.CompiledModel, list[ov.InferRequest]]:
+        with self._lock:
+            entry = self._compiled.pop(shape, None)
+            if entry is None:
+                entry = (self._compile(shape), [])
+                while len(self._compiled) >= MAX_COMPILED_SHAPES:
+                    self._compiled.popitem(last=False)
+            self._compiled[shape] = entry
+            return entry
+
+    def _compile(self, shape: Shape) -> ov.CompiledModel:
+        batch, height, width = shape
+        try:
+            network = self._network.clone()
+            network.reshape([batch, height, width, 3])
+            compiled = _core().compile_model(network, self.device, self._properties)
+        except Exception as error:
+            raise ModelError(
+                f"{self._name} cannot run on {batch} x {height} x {width} pixels on {self.device}; "
+                f"try its own size or another device; OpenVINO says: {_gist(error)}"
+            ) from error
+        self._requests = max(self._requests, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
+        return compiled
+
+
+def _with_preprocessing(network: ov.Model, model: Model) -> ov.Model:
+    """The network with a (B, H, W, 3) uint8 BGR input and (B, C, h, w) outputs."""
+    if len(network.inputs) != 1 or len(network.input().partial_shape) != 4:
+        shapes = ", ".join(str(i.partial_shape) for i in network.inputs)
+        raise ModelError(f"{model.name} has the inputs {shapes}; expected one, {model.layout} with three channels")
+    channels = network.input().partial_shape[model.layout.index("C")]
+    if channels.is_static and channels.get_length() != 3:
+        raise ModelError(f"{model.name} takes {network.input().partial_shape}; expected {model.layout} with three channels")
+    steps = PrePostProcessor(network)
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.BGR)
+    steps.input().model().set_layout(ov.Layout(model.layout))
+    convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    if model.colour == "RGB":
+        convert.convert_color(ColorFormat.RGB)
+    convert.mean(list(model.mean)).scale(list(model.scale))
+    for i, output in enumerate(network.outputs):
+        steps.output(i).tensor().set_element_type(ov.Type.f32)
+        if model.layout == "NHWC" and len(output.partial_shape) == 4:
+            steps.output(i).model().set_layout(ov.Layout("NHWC"))
+            steps.output(i).tensor().set_layout(ov.Layout("NCHW"))
+    try:
+        return steps.build()
+    except Exception as error:
+        raise ModelError(f"{model.name} does not fit its description: {_gist(error)}") from error
+
+
+def _output_channels(network: ov.Model, name: str) -> tuple[int, ...]:
+    """Channels of each output, by which decoders tell them apart; 0 where the network leaves it open."""
+    channels = []
+    for output in network.outputs:
+        shape = output.partial_shape
+        if len(shape) != 4:
+            raise ModelError(f"{name} has an output of shape {shape}; expected maps of shape (B, C, h, w)")
+        channels.append(shape[1].get_length() if shape[1].is_static else 0)
+    return tuple(channels)
+
+
+def _checked_device(device: str) -> str:
+    present = available_devices()
+    # "GPU.1" is one of several; "AUTO:GPU,CPU" and the like choose among the devices by themselves.
+    kinds = {p.split(".")[0] for p in present} | {"AUTO", "MULTI", "HETERO"}
+    if device not in present and device.split(":")[0] not in kinds:
+        raise DeviceError(f"there is no device {device!r}; OpenVINO finds here: {', '.join(present) or 'none'}")
+    return device
+
+
+def _gist(error: Exception) -> str:
+    """The line of OpenVINO's report that says what is wrong: the last that is no location in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '")) and ".cpp:" not in line]
+    return (telling or lines or [type(error).__name__])[-1]

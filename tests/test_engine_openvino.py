@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+import tiny_models
+
+import edgepose
+from edgepose.engines import openvino as engine_module
+from edgepose.engines.openvino import OpenVINOEngine, described, read_network
+from edgepose.zoo.registry import from_yaml, to_yaml
+
+MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
+
+
+def plain(network: ov.Model, tensor: np.ndarray) -> list[np.ndarray]:
+    """The network on a float tensor, without any pre-processing of ours."""
+    network.reshape(list(tensor.shape))
+    return list(ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("colour", ["BGR", "RGB"])
+def test_preprocessing_in_the_graph_equals_numpy(layout, colour):
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (1, 32, 48, 3), np.uint8)
+    mean, scale = (10.0, 20.0, 30.0), (50.0, 60.0, 70.0)
+    text = tiny_models.DESCRIPTION.replace("BGR", colour).replace("NCHW", layout)
+    text = text.replace("[128, 128, 128]", str(list(mean))).replace("[256, 256, 256]", str(list(scale)))
+    engine = OpenVINOEngine(tiny_models.network(layout=layout), from_yaml("tiny", text, "tests"), precision="f32")
+
+    pixels = image if colour == "BGR" else image[..., ::-1]
+    tensor = ((pixels - np.float32(mean)) / np.float32(scale)).astype(np.float32)
+    expected = plain(tiny_models.network(layout=layout), tensor if layout == "NHWC" else tensor.transpose(0, 3, 1, 2).copy())
+    if layout == "NHWC":
+        expected = [maps.transpose(0, 3, 1, 2) for maps in expected]
+
+    outputs = engine.infer(image)
+    assert [o.shape for o in outputs] == [(1, 19, 4, 6), (1, 38, 4, 6)]
+    for got, want in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+        assert got.dtype == np.float32
+        assert got.flags.c_contiguous
+
+
+def test_results_outlive_later_runs_and_the_input_may_change():
+    engine = OpenVINOEngine(tiny_models.network(), MODEL)
+    image = np.full((1, 16, 16, 3), 200, np.uint8)
+    pending = engine.submit(image)
+    image[:] = 0
+    first = pending.result()
+    kept = [o.copy() for o in first]
+    assert not np.array_equal(engine.infer(image)[0], first[0])
+    assert all(np.array_equal(a, b) for a, b in zip(first, kept, strict=True))
+    assert pending.result() is first
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (3, 4), (5, 8)])
+def test_batches_come_in_few_sizes(count, size):
+    engine = OpenVINOEngine(tiny_models.network(), MODEL)
+    batch = np.random.default_rng(count).integers(0, 256, (count, 16, 24, 3), np.uint8)
+    together = engine.infer(batch)[0]
+    assert list(engine._compiled) == [(size, 16, 24)]
+    np.testing.assert_allclose(together, [engine.infer(image[None])[0][0] for image in batch], atol=1e-5)
+
+
+def test_threads_share_an_engine():
+    engine = OpenVINOEngine(tiny_models.network(), MODEL)
+    images = [np.full((1, 16, 24, 3), value, np.uint8) for value in range(0, 240, 10)]
+    expected = [engine.infer(image)[0] for image in images]
+    wrong = []
+
+    def work(order):
+        wrong.extend(i for i in order if not np.array_equal(engine.infer(images[i])[0], expected[i]))
+
+    threads = [threading.Thread(target=work, args=(np.random.default_rng(n).permutation(24),)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_shapes_are_compiled_once_and_the_oldest_goes(monkeypatch):
+    engine = OpenVINOEngine(tiny_models.network(), MODEL)
+    compiled = []
+    original = OpenVINOEngine._compile
+    monkeypatch.setattr(OpenVINOEngine, "_compile", lambda self, shape: compiled.append(shape) or original(self, shape))
+    widths = [8 * (n + 1) for n in range(engine_module.MAX_COMPILED_SHAPES + 1)]
+    for width in [*widths[:-1], widths[0]]:
+        engine.infer(np.zeros((1, 16, width, 3), np.uint8))
+    assert len(compiled) == engine_module.MAX_COMPILED_SHAPES
+    engine.infer(np.zeros((1, 16, widths[-1], 3), np.uint8))  # drives out the least recently used: the second
+    engine.infer(np.zeros((1, 16, widths[0], 3), np.uint8))
+    assert len(compiled) == engine_module.MAX_COMPILED_SHAPES + 1
+    engine.infer(np.zeros((1, 16, widths[1], 3), np.uint8))
+    assert compiled[-1] == (1, 16, widths[1])
+
+
+def test_rt_info_describes_a_model(tmp_path):
+    network = tiny_models.network()
+    network.set_rt_info(to_yaml(MODEL), engine_module.RT_INFO_KEY)
+    ov.save_model(network, tmp_path / "tiny.xml")
+    assert described(read_network(tmp_path / "tiny.xml"), tmp_path / "tiny.xml") == MODEL
+    assert described(tiny_models.network(), Path("tiny.xml")) is None
+
+
+def test_onnx_suffix_and_others():
+    with pytest.raises(edgepose.ModelError, match=r"no model file .* \.xml, \.onnx, \.pb"):
+        read_network(Path("model.pth"))
+    with pytest.raises(edgepose.ModelError, match="there is no model file"):
+        read_network(Path("nowhere.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: p.write_text("<net"), "cannot be read as a model"),
+        (lambda p: p.write_bytes(b""), "cannot be read as a model"),
+        (lambda p: p.write_bytes(p.read_bytes()[:500]), "cannot be read as a model"),
+        (lambda p: p.with_suffix(".bin").unlink(), "lacks its weights"),
+        (lambda p: p.with_suffix(".bin").write_bytes(b"short"), "cannot be read as a model"),
+    ],
+    ids=["not xml", "empty", "truncated xml", "no bin", "truncated bin"],
+)
+def test_broken_files(tmp_path, damage, message):
+    path = tiny_models.save(tmp_path)
+    damage(path)
+    with pytest.raises(edgepose.ModelError, match=message) as caught:
+        read_network(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["garbage.onnx", "garbage.pb"])
+def test_garbage_in_other_formats(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no model at all" * 100)
+    with pytest.raises(edgepose.ModelError, match="cannot be read as a model"):
+        read_network(tmp_path / name)
+
+
+def test_two_inputs_are_refused():
+    with pytest.raises(edgepose.ModelError, match="expected one, NCHW with three channels"):
+        OpenVINOEngine(tiny_models.network(inputs=2), MODEL)
+
+
+def test_layout_that_does_not_fit_is_refused():
+    with pytest.raises(edgepose.ModelError, match="does not fit its description"):
+        OpenVINOEngine(tiny_models.network(layout="NHWC"), MODEL)
+
+
+@pytest.mark.parametrize("device", ["NPU.7", "TOASTER", ""])
+def test_absent_device(device):
+    with pytest.raises(edgepose.DeviceError, match=r"OpenVINO finds here: .*CPU"):
+        OpenVINOEngine(tiny_models.network(), MODEL, device=device)
+
+
+@pytest.mark.parametrize(("option", "word"), [({"threads": 0}, "threads is 0"), ({"streams": -1}, "streams is -1")])
+def test_counts_below_one(option, word):
+    with pytest.raises(edgepose.InputError, match=word):
+        OpenVINOEngine(tiny_models.network(), MODEL, **option)
+
+
+def test_throughput_hint_allows_several_requests():
+    engine = OpenVINOEngine(tiny_models.network(), MODEL, hint="throughput")
+    assert engine.requests == 1
+    assert engine.compiled((1, 16, 16)).input(0).shape == ov.Shape([1, 16, 16, 3])
+    assert engine.requests >= 1
