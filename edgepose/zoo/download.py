@@ -1,0 +1,194 @@
+"""Bringing a model's files here: where they are looked for, and how they are fetched.
+
+A model is looked for among the models inside the package, then in the models folder. What neither has is fetched into
+the models folder: from `EDGEPOSE_MIRROR` if that is set, else, or where that fails, from the file's public address.
+
+A file arrives as `NAME.part` and gets its own name only once its size and checksum are right, so a file under its own
+name is whole. Later runs compare its size alone: that takes no time, and sees a file that something else cut short.
+Of several processes that want a model, one fetches it and the others wait (the lock lies in the models folder); what an
+interrupted one left behind is overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import platformdirs
+
+from edgepose.errors import DownloadError
+from edgepose.zoo.registry import Model, ModelFile
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 30.0
+"""Between two pieces of a file, not for the whole of it: a slow line is no error, a silent one is."""
+
+CHUNK_BYTES = 1 << 16
+MAX_BYTES = 1 << 30
+"""Where a download without a known size is cut off; the largest network here takes a quarter of it."""
+
+_EMBEDDED = Path(__file__).with_name("embedded")
+_log = logging.getLogger(__name__)
+
+
+def models_dir() -> Path:
+    """The folder for fetched models: `EDGEPOSE_MODELS`, else `models` in the user's cache folder of edgepose."""
+    chosen = os.environ.get("EDGEPOSE_MODELS")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("edgepose", appauthor=False) / "models"
+
+
+def locate(model: Model) -> Path | None:
+    """The file to open of a model that is already here, inside the package or in the models folder; else None."""
+    for folder in (_EMBEDDED, models_dir()):
+        if model.files and all(_is_whole(folder / file.name, file) for file in model.files):
+            return folder / model.files[0].name
+    return None
+
+
+def fetch(model: Model, *, progress: bool = False) -> Path:
+    """The file to open of a model, after fetching what is not here; of a model that needs conversion, its checkpoint.
+
+    Args:
+        model: From the zoo, or anything that names its files.
+        progress: Show a progress bar for each file, if stderr is a terminal.
+
+    Raises:
+        DownloadError: Nobody has a file, what came is not what the zoo expects, or the models folder cannot be written.
+    """
+    here = locate(model)
+    if here is not None:
+        return here
+    if not model.files:
+        raise DownloadError(f"{model.name} has no files to fetch: its description names none")
+    for file in model.files:
+        if file.checksum is None:
+            convert = f", convert it ({model.conversion}) and" if model.conversion else " and"
+            raise DownloadError(
+                f"{file.name} is not downloaded, because it has no official checksum to know it by; "
+                f"fetch {file.url or 'it'} by hand{convert} give the model's path instead of its name"
+            )
+
+    # Imported here, as are requests and tqdm below: a model that is already here need not wait for them.
+    from filelock import FileLock
+
+    folder = models_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{model.name}.lock"):
+            for file in model.files:
+                if not _is_whole(folder / file.name, file):  # another process may just have brought it
+                    _fetch_file(file, folder, progress)
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write to {folder} ({error.strerror or error}); "
+            "make room or permission there, or set EDGEPOSE_MODELS to another folder"
+        ) from error
+    return folder / model.files[0].name
+
+
+def _is_whole(path: Path, file: ModelFile) -> bool:
+    return path.is_file() and file.size in (None, path.stat().st_size)
+
+
+def _fetch_file(file: ModelFile, folder: Path, progress: bool) -> None:
+    """One file into the folder, from the first source that has it. OSError: the folder cannot be written."""
+    failures = []
+    for source in _sources(file):
+        try:
+            _fetch_from(source, file, folder, progress)
+        except DownloadError as error:  # noqa: PERF203 (one turn takes seconds)
+            failures.append(str(error))
+        else:
+            if failures:
+                _log.warning("%s; took %s instead", failures[0], _label(source))
+            return
+    raise DownloadError(
+        f"cannot fetch {file.name}: {'; '.join(failures) or 'it has no public address'}; without internet, put it into "
+        f"{folder} (EDGEPOSE_MODELS) or set EDGEPOSE_MIRROR to a folder or base URL that has it"
+    )
+
+
+def _sources(file: ModelFile) -> Iterator[str | Path]:
+    mirror = os.environ.get("EDGEPOSE_MIRROR")
+    if mirror and mirror.startswith(("http://", "https://")):
+        yield f"{mirror.rstrip('/')}/{quote(file.name)}"
+    elif mirror and "://" in mirror:
+        raise DownloadError(f"EDGEPOSE_MIRROR is {_label(mirror)}, expected a folder or an http or https address")
+    elif mirror:
+        yield Path(mirror).expanduser() / file.name
+    if file.url:
+        yield file.url
+
+
+def _fetch_from(source: str | Path, file: ModelFile, folder: Path, progress: bool) -> None:
+    """One file from one source. DownloadError: the source fails; OSError: the folder cannot be written."""
+    from tqdm import tqdm
+
+    label = _label(source)
+    part = folder / f"{file.name}.part"
+    algorithm, _, expected = (file.checksum or "").partition(":")
+    digest = hashlib.new(algorithm.removesuffix("-prefix"))
+    limit = file.size or MAX_BYTES
+    size = 0
+    chunks = _from_folder(source) if isinstance(source, Path) else _from_url(source)
+    bar = tqdm(total=file.size, desc=file.name, unit="B", unit_scale=True, disable=None if progress else True)
+    try:
+        with contextlib.closing(chunks), bar, part.open("wb") as out:
+            for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise DownloadError(f"{label} has more than the {limit} bytes expected")
+                out.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+            out.flush()
+            os.fsync(out.fileno())  # a power cut must not leave a file of the right size and no content
+        if file.size not in (None, size):
+            raise DownloadError(f"{label} has {size} bytes, expected {file.size}")
+        got = digest.hexdigest()[: len(expected)]
+        if got != expected:
+            raise DownloadError(f"{label} has {algorithm} {got}, expected {expected}: it is another file, or damaged")
+        part.replace(folder / file.name)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _from_folder(path: Path) -> Generator[bytes, None, None]:
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise DownloadError(f"cannot read {path} ({error.strerror or error})") from error
+
+
+def _from_url(url: str) -> Generator[bytes, None, None]:
+    import requests
+
+    failure = f"cannot reach {_label(url)}"
+    try:
+        with requests.get(url, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)) as response:
+            if not response.ok:
+                raise DownloadError(f"{_label(url)} answers HTTP {response.status_code} {response.reason}")
+            failure = f"{_label(url)} broke off"
+            yield from response.iter_content(CHUNK_BYTES)
+    except requests.RequestException as error:
+        raise DownloadError(f"{failure} ({_root(error)})") from error
+
+
+def _label(source: str | Path) -> str:
+    """The source as errors and logs name it: a mirror's address may hold a password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", source) if isinstance(source, str) else str(source)
+
+
+def _root(error: BaseException) -> str:
+    """What lies under an exception that libraries wrapped several times, in one line."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -1,0 +1,320 @@
+"""What each model says of itself: the zoo's table, a user's `NAME.yaml`, and the note inside a converted model.
+
+All three are the same fields, read by `parse`. A converted IR keeps them as one string of YAML in its `rt_info`
+(`to_yaml`, `from_yaml`): OpenVINO turns every other value into text, and YAML turns it back.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from edgepose.errors import ModelError, UnknownModelError
+
+Task = Literal["bottom-up", "top-down", "detector"]
+Decoder = Literal["paf", "heatmaps", "tags", "ssd"]
+SkeletonName = Literal["openpose18", "coco17"]
+Colour = Literal["BGR", "RGB"]
+Layout = Literal["NCHW", "NHWC"]
+
+DEFAULT = "default"
+"""The alias that `get` resolves to the zoo's default model."""
+
+EXAMPLE_YAML = """\
+task: bottom-up         # bottom-up, top-down or detector
+decoder: paf            # paf (OpenPose), tags (HigherHRNet), heatmaps (top-down) or ssd (detector)
+skeleton: openpose18    # openpose18 or coco17; left out for a detector
+colour: BGR             # or RGB
+layout: NCHW            # or NHWC
+mean: [128, 128, 128]   # the network sees (x - mean) / scale, x from 0 to 255, in its own colour order
+scale: [256, 256, 256]
+size: [256, 456]        # height, width of the input
+stride: 8               # the output maps are this many times smaller
+"""
+
+MAX_YAML_CHARACTERS = 64 * 1024
+"""No description comes near this; a longer one is refused unread."""
+
+# What a decoder reads: the task it serves and the keypoint sets it knows.
+_DECODES: dict[str, tuple[str, tuple[str | None, ...]]] = {
+    "paf": ("bottom-up", ("openpose18",)),
+    "tags": ("bottom-up", ("coco17",)),
+    "heatmaps": ("top-down", ("openpose18", "coco17")),
+    "ssd": ("detector", (None,)),
+}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of a model.
+
+    Attributes:
+        name: Its name in the models folder and in a mirror, both of which are flat.
+        url: Where it lies on the public internet, if it does.
+        size: Bytes; None where the publisher does not say.
+        checksum: `sha256:HEX`, `sha384:HEX`, or `sha256-prefix:HEX` where the publisher tells the first eight digits
+            alone; a file without any is never downloaded.
+    """
+
+    name: str
+    url: str | None = None
+    size: int | None = None
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's description of itself: how to feed it, how to read it, and where it comes from.
+
+    Attributes:
+        name: The zoo's name, or the stem of the model's file.
+        task: Whether it sees the whole image, one person, or finds the people.
+        decoder: What turns its outputs into keypoints or boxes.
+        colour: Channel order that the network was trained on.
+        layout: Of the network's input.
+        mean: In the order of `colour`; the network sees (x - mean) / scale, x from 0 to 255.
+        scale: As `mean`.
+        size: (H, W) of the input, pixels, unless the caller says otherwise.
+        stride: The output maps are this many times smaller than the input; 1 for detectors.
+        multiple: Input sides are multiples of this many pixels.
+        skeleton: Keypoint set; None for detectors.
+        person_label: Class of a person; detectors alone have one.
+        outputs: Channels of each output that counts; empty where nobody says.
+        files: The first is the one to open.
+        gflops: Two per multiply-add, at `size`.
+        ap: COCO keypoint AP, percent; `ap_protocol` says of which images and how.
+        conversion: The command that makes a model of `files`, which are a checkpoint; None if they run as they are.
+    """
+
+    name: str
+    task: Task
+    decoder: Decoder
+    colour: Colour
+    layout: Layout
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    size: tuple[int, int]
+    stride: int
+    multiple: int = 8
+    skeleton: SkeletonName | None = None
+    person_label: int | None = None
+    outputs: tuple[int, ...] = ()
+    files: tuple[ModelFile, ...] = ()
+    gflops: float | None = None
+    ap: float | None = None
+    ap_protocol: str | None = None
+    licence: str | None = None
+    source: str | None = None
+    conversion: str | None = None
+    notes: str | None = None
+
+
+def names() -> list[str]:
+    """Names of the zoo's models, in the order of its table."""
+    models, _ = _zoo()
+    return list(models)
+
+
+def get(name: str) -> Model:
+    """The zoo's model of that name; `default` is an alias.
+
+    Raises:
+        UnknownModelError: There is none; the message has the nearest names.
+    """
+    models, default = _zoo()
+    if name == DEFAULT:
+        return models[default]
+    if name not in models:
+        near = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
+        guess = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UnknownModelError(
+            f"no model {_shown(name)} in the zoo; {guess}`edgepose models list` shows all, "
+            "and a path to an .xml, .onnx or .pb file is a model too"
+        )
+    return models[name]
+
+
+def describe_file(path: Path) -> Model | None:
+    """The description in `NAME.yaml` beside a model file `NAME.*`; None if there is no such file.
+
+    Raises:
+        ModelError: It cannot be read, or does not describe a model.
+    """
+    description = path.with_suffix(".yaml")
+    if not description.is_file():
+        return None
+    try:
+        with description.open(encoding="utf-8") as file:
+            text = file.read(MAX_YAML_CHARACTERS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{description}: expected a readable UTF-8 text file, got {error}") from error
+    return from_yaml(path.stem, text, str(description))
+
+
+def undescribed(path: Path) -> ModelError:
+    """The error, several lines long, for a model file that nothing describes: it shows what to write."""
+    return ModelError(
+        f"{path} does not say how to feed and read it; describe it in {path.with_suffix('.yaml')}, such as\n{EXAMPLE_YAML}"
+    )
+
+
+def from_yaml(name: str, text: str, where: str) -> Model:
+    """The model that a piece of YAML describes; `where` is its origin, for errors.
+
+    Raises:
+        ModelError: The text is too long, is not YAML, or does not describe a model.
+    """
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise ModelError(f"{where}: the description has more than {MAX_YAML_CHARACTERS} characters, which no model needs")
+    try:
+        content = yaml.safe_load(text)
+    # RecursionError: thousands of nested brackets; ValueError: what looks like a date or a number and is none.
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ModelError(f"{where}: expected YAML, got {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{where}: expected a mapping of fields such as task and decoder, got {_shown(content)}")
+    return parse(name, content, where)
+
+
+def to_yaml(model: Model) -> str:
+    """The model's fields, without its name and what is empty; `from_yaml` reads them back."""
+    given = {key: value for key, value in asdict(model).items() if key != "name" and value not in (None, ())}
+    text: str = yaml.safe_dump(given, sort_keys=False, default_flow_style=None, allow_unicode=True)
+    return text
+
+
+def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
+    """The model that `fields` describe; a field that is None counts as left out. `where` is their origin, for errors.
+
+    Raises:
+        ModelError: A field is unknown, missing or of the wrong type, or two contradict each other.
+    """
+    values = _checked(fields, _MODEL_FIELDS, _REQUIRED, where)
+    values["files"] = tuple(
+        ModelFile(**_checked(file, _FILE_FIELDS, ("name",), f"{where}: files[{index}]"))
+        for index, file in enumerate(values.get("files", ()))
+    )
+    model = Model(name=name, **values)
+
+    task, skeletons = _DECODES[model.decoder]
+    contradictions = {
+        "task": (model.task != task, f"{task}, which is what decoder {model.decoder} serves"),
+        "skeleton": (model.skeleton not in skeletons, f"{' or '.join(map(str, skeletons))} with decoder {model.decoder}"),
+        "person_label": ((model.person_label is None) == (task == "detector"), "a number for detectors, and for them alone"),
+        "multiple": (model.multiple % model.stride != 0, f"a multiple of the stride, {model.stride}"),
+        "size": (any(side % model.multiple for side in model.size), f"sides that are multiples of {model.multiple}"),
+        "ap_protocol": (model.ap is not None and model.ap_protocol is None, "how ap was measured"),
+    }
+    for field, (found, expected) in contradictions.items():
+        if found:
+            raise ModelError(f"{where}: {field} is {_shown(getattr(model, field))}, expected {expected}")
+    return model
+
+
+@functools.cache
+def _zoo() -> tuple[dict[str, Model], str]:
+    """The models by name, and the name of the default one."""
+    table = yaml.safe_load(Path(__file__).with_name("models.yaml").read_text(encoding="utf-8"))
+    models = {name: parse(name, fields, f"models.yaml: {name}") for name, fields in table["models"].items()}
+    return models, table[DEFAULT]
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def _shown(value: object) -> str:
+    """The value as an error quotes it: on one line, and short however large it is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python refuses to print a whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+# What each field takes: in words, for errors, and as a check.
+
+_Check = Callable[[Any], bool]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
+
+
+def _whole(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 40
+
+
+def _list(item: _Check, length: int | None = None) -> _Check:
+    return lambda value: isinstance(value, list | tuple) and length in (None, len(value)) and all(map(item, value))
+
+
+def _matching(pattern: str) -> _Check:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
+
+
+def _one_of(literal: Any) -> tuple[str, _Check]:
+    choices = get_args(literal)
+    return " or ".join(choices), lambda value: value in choices
+
+
+_MODEL_FIELDS: dict[str, tuple[str, _Check]] = {
+    "task": _one_of(Task),
+    "decoder": _one_of(Decoder),
+    "skeleton": _one_of(SkeletonName),
+    "colour": _one_of(Colour),
+    "layout": _one_of(Layout),
+    "mean": ("three numbers", _list(_number, 3)),
+    "scale": ("three positive numbers", _list(lambda value: _number(value) and value > 0, 3)),
+    "size": ("height and width, two positive whole numbers", _list(_whole, 2)),
+    "stride": ("a positive whole number", _whole),
+    "multiple": ("a positive whole number", _whole),
+    "person_label": ("a whole number of 0 or more", lambda value: _whole(value, least=0)),
+    "outputs": ("a list of channel counts, such as [19, 38]", _list(_whole)),
+    "files": ("a list of files, each with its fields", _list(lambda value: isinstance(value, dict))),
+    "gflops": ("a number", _number),
+    "ap": ("a number, in percent", _number),
+    "ap_protocol": ("text", _text),
+    "licence": ("text", _text),
+    "source": ("text", _text),
+    "conversion": ("text", _text),
+    "notes": ("text", _text),
+}
+_REQUIRED = ("task", "decoder", "colour", "layout", "mean", "scale", "size", "stride")
+_FILE_FIELDS: dict[str, tuple[str, _Check]] = {
+    "name": ("a plain file name", _matching(r"\w[\w.-]*")),
+    "url": ("an http or https address", _matching(r"https?://\S+")),
+    "size": ("bytes, a positive whole number", _whole),
+    "checksum": (
+        "sha256:, sha384: or sha256-prefix: and then 64, 96 or 8 lower-case hex digits",
+        _matching(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha256-prefix:[0-9a-f]{8}"),
+    ),
+}
+
+
+def _checked(
+    given: Mapping[str, object], expectations: dict[str, tuple[str, _Check]], required: tuple[str, ...], where: str
+) -> dict[str, Any]:
+    """Those values of `given` that are not None, lists as tuples."""
+    values = {field: value for field, value in given.items() if value is not None}
+    for field, value in values.items():
+        if field not in expectations:
+            raise ModelError(f"{where}: unknown field {_shown(field)}, expected one of {', '.join(expectations)}")
+        expected, check = expectations[field]
+        if not check(value):
+            raise ModelError(f"{where}: {field} is {_shown(value)}, expected {expected}")
+    for field in required:
+        if field not in values:
+            raise ModelError(f"{where}: field {field} is missing, expected {expectations[field][0]}")
+    return {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
