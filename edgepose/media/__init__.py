@@ -1,0 +1,1 @@
+"""Pictures and videos in, pictures, videos and keypoint files out."""

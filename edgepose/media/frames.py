@@ -1,0 +1,86 @@
+"""`Frame` and `Source`: what every source of pictures gives, and what it tells of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.ahead import Ahead
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture of a source.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR, upright.
+        index: How many frames of the source came before it, dropped ones included.
+        timestamp: Seconds, always growing: on the video's own clock in a file, since the first frame when live; 0 for
+            pictures, which have no clock.
+        path: The file that it came from, or the name of the source.
+    """
+
+    image: NDArray[np.uint8]
+    index: int
+    timestamp: float
+    path: str
+
+
+@dataclass(eq=False)
+class Source:
+    """An iterator of frames that knows what it reads; `open_source` makes one. It can be read once.
+
+    Use it in a `with` statement, or call `close()`. Where it reads in the calling thread, close it there, too.
+
+    Attributes:
+        name: The source as the user named it, without any password.
+        kind: "images", "video", "camera" or "stream".
+        is_live: Frames come at their own pace, and without an end; only the newest is kept.
+        fps: Frames per second, or None where there is no such thing or the source does not say.
+        total: Frames to expect, or None. A hint: videos lie.
+        skipped: What could not be read and was passed over: (file or place in the video, reason). It grows on the way.
+    """
+
+    name: str
+    kind: Literal["images", "video", "camera", "stream"]
+    _frames: Iterator[Frame] = field(repr=False)
+    is_live: bool = False
+    fps: float | None = None
+    total: int | None = None
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    _release: Callable[[], object] = field(default=lambda: None, repr=False)
+    _ahead: Ahead[Frame] | None = field(default=None, repr=False)
+
+    @property
+    def dropped(self) -> int:
+        """Frames of a live source that were passed over because newer ones came."""
+        return 0 if self._ahead is None else self._ahead.dropped
+
+    @property
+    def ready(self) -> bool:
+        """Whether a frame waits, read ahead, so that `next` returns at once."""
+        return self._ahead is not None and self._ahead.ready
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Let go of the file or device; there are no more frames then. Closing twice does no harm.
+
+        A thread that reads ahead is ended. It may be waiting for its camera or server, for a few seconds at most.
+        """
+        self._frames = iter(())
+        self._release()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

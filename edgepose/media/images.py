@@ -1,0 +1,158 @@
+"""One picture: from a file to the array that everything else works on, and back."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import InputError, OutputError, SourceError
+from edgepose.media.files import write_file
+from edgepose.media.headers import Header, read_header
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+# More pixels than any phone or full-frame camera stores in one shot by default (108 million), and 360 MB once decoded.
+MAX_PIXELS = 120_000_000
+# A file that is larger than this is larger than any encoding of `MAX_PIXELS` (16-bit RGBA takes 8 bytes a pixel).
+MAX_FILE_BYTES = 1 << 30
+
+# EXIF 2.32, tag 0x0112: how to stand a stored picture up: swap its axes or not, then flip as `cv2.flip` counts
+# (1 left and right, 0 top and bottom, -1 both).
+_UPRIGHT: dict[int, tuple[bool, int | None]] = {
+    1: (False, None),
+    2: (False, 1),
+    3: (False, -1),
+    4: (False, 0),
+    5: (True, None),
+    6: (True, 1),
+    7: (True, -1),
+    8: (True, 0),
+}
+
+
+def check_image(image: object) -> None:
+    """Make sure that `image` is what edgepose works on: an array (H, W, 3) uint8, blue, green, red.
+
+    Raises:
+        InputError: It is something else.
+    """
+    expected = "expected an image (H, W, 3) uint8 BGR"
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"got {type(image).__name__}; {expected} as a numpy array")
+    if image.dtype != np.uint8:
+        way_out = "; scale it to 0..255, replace NaN, and convert with .astype(np.uint8)" if image.dtype.kind == "f" else ""
+        raise InputError(f"got an array {image.shape} of {image.dtype}; {expected}{way_out}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        way_out = "; cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) makes one of a grey one" if image.ndim == 2 and image.size else ""
+        raise InputError(f"got an array {image.shape} of uint8; {expected}{way_out}")
+
+
+def read_image(source: str | Path | bytes) -> NDArray[np.uint8]:
+    """A JPEG, PNG, WebP, BMP or TIFF file (or its bytes) as (H, W, 3) uint8 BGR, upright.
+
+    EXIF orientation is applied. Grey becomes three equal channels, 16 bits are scaled to 8, and a transparent picture is
+    laid on white, as browsers and viewers show it.
+
+    Raises:
+        SourceError: There is no such file; it is empty, cut short, damaged, not an image, or has more than `MAX_PIXELS`.
+    """
+    data, name = (source, "image data") if isinstance(source, bytes) else (_read_file(Path(source)), str(source))
+    try:
+        header = read_header(data)
+    except ValueError as error:
+        raise SourceError(f"{name}: damaged image: {error}") from None
+    if header is None:
+        found = "not an image that can be read" if data else "empty"
+        raise SourceError(f"{name}: {found}; expected a JPEG, PNG, WebP, BMP or TIFF image")
+    pixels = header.width * header.height
+    if not 0 < pixels <= MAX_PIXELS:
+        size = f"{header.width} x {header.height} = {pixels:,} pixels"
+        raise SourceError(f"{name}: {size}; expected 1 to {MAX_PIXELS:,}: scale it down first")
+    if not header.whole:
+        raise SourceError(f"{name}: truncated image: the file ends before the picture does; copy or download it again")
+    return _decode(data, header, name)
+
+
+def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write `image` (H, W, 3) uint8 BGR in the format that the suffix of `path` names; missing folders are made.
+
+    The file appears whole or not at all.
+
+    Raises:
+        OutputError: The suffix is unknown, the format cannot hold the image, or the file cannot be written.
+        InputError: `image` is not an image.
+    """
+    check_image(image)
+    path = Path(path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise OutputError(f"{path}: unknown image suffix {path.suffix!r}; expected one of {', '.join(IMAGE_SUFFIXES)}")
+    try:
+        done, encoded = cv2.imencode(path.suffix.lower(), image)
+    except cv2.error:
+        done = False
+    if not done:
+        size = f"{image.shape[1]} x {image.shape[0]}"
+        raise OutputError(f"{path}: {path.suffix} cannot hold a picture of {size} pixels; .png and .tiff can")
+    write_file(path, encoded.tobytes())
+
+
+def missing(path: Path) -> SourceError:
+    """The error to raise where there is no `path`: it names the most similar one that there is."""
+    try:
+        near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
+    except OSError:
+        return SourceError(f"{path}: no such file, nor a folder {path.parent}")
+    hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+    return SourceError(f"{path}: no such file or folder{hint}")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise SourceError(f"{path}: a folder; expected an image file")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise SourceError(f"{path}: {size:,} bytes; expected an image of at most {MAX_FILE_BYTES:,}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise missing(path) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name.
+        raise SourceError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _decode(data: bytes, header: Header, name: str) -> NDArray[np.uint8]:
+    try:
+        # Unchanged, because only so alpha and 16 bits survive; orientation is applied below, for every format alike.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise SourceError(f"{name}: damaged or truncated image; copy or download it again")
+    if image.dtype == np.uint16:
+        image = cv2.convertScaleAbs(image, alpha=1 / 257)  # 65535 / 255
+    if image.dtype != np.uint8:
+        raise SourceError(f"{name}: an image of {image.dtype}; expected uint8 or uint16 samples")
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    elif image.shape[2] == 4:
+        image = _on_white(image)
+    swap, flip = _UPRIGHT[header.orientation]
+    if swap:
+        image = cv2.transpose(image)
+    return np.asarray(image if flip is None else cv2.flip(image, flip), np.uint8)
+
+
+def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """A picture (H, W, 4) BGRA laid on white: (H, W, 3)."""
+    colour, alpha = image[..., :3], image[..., 3:]
+    # Nothing but transparency is a writer that left the fourth byte empty (32-bit BMP), not a picture of nothing.
+    if alpha.min() == 255 or alpha.max() == 0:
+        return np.ascontiguousarray(colour, np.uint8)
+    blend = colour.astype(np.uint16) * alpha + (255 - alpha).astype(np.uint16) * 255  # At most 255 * 255, which fits.
+    return np.asarray((blend + 127) // 255, np.uint8)

@@ -1,0 +1,83 @@
+"""Sources that read ahead in a thread: of what is live only the newest frame, opened again when it goes away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from edgepose.ahead import Ahead
+from edgepose.errors import SourceError
+from edgepose.media.frames import Frame, Source
+
+logger = logging.getLogger(__name__)
+
+# How long to wait before each try to open a source again, seconds. A camera that is plugged in again takes a second or two,
+# a router that restarts about a minute; after the last try the source is given up.
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+def read_ahead(source: Source, reopen: Callable[[], Source]) -> Source:
+    """`source`, read in a thread of its own, from the first frame asked for.
+
+    Args:
+        source: It now belongs to the thread. Files lose no frame, and wait while two are read and not taken. Of a live
+            source only the newest is kept, so that no frame is older than it needs to be; `Source.dropped` counts the rest.
+        reopen: Opens a live source again when it goes away.
+
+    Raises:
+        SourceError: While iterating: the source went away and could not be opened again.
+    """
+    if not source.is_live:
+        ahead = Ahead(source)
+        return replace(source, _frames=ahead, _release=ahead.close, _ahead=ahead)
+    ended = threading.Event()
+    ahead = Ahead(_endless(source, reopen, ended), newest=True)
+
+    def close() -> None:
+        ended.set()
+        ahead.close()
+        source.close()  # For the case that nobody has read, so that no thread was started.
+
+    return replace(source, _frames=ahead, _release=close, _ahead=ahead)
+
+
+def _endless(source: Source, reopen: Callable[[], Source], ended: threading.Event) -> Iterator[Frame]:
+    """Frames of a live source, which goes away and comes back; counted and timed as one."""
+    index = tries = 0
+    started = 0.0
+    while True:
+        reason = "no more frames come"
+        # Closed in the thread that reads: OpenCV crashes if a capture is released during a read.
+        with source:
+            try:
+                for frame in source:
+                    now = time.monotonic()
+                    if index == 0:
+                        started = now
+                    elif tries:
+                        logger.warning("%s: back after %d %s", source.name, tries, "try" if tries == 1 else "tries")
+                    tries = 0
+                    yield replace(frame, index=index, timestamp=now - started)
+                    index += 1
+            except SourceError as error:
+                if index == 0:
+                    raise
+                reason = str(error)
+        if not tries:
+            logger.warning("%s: gone (%s); it is opened again in %g s", source.name, reason, PAUSES_S[0])
+        name, again = source.name, None
+        while again is None:
+            if tries == len(PAUSES_S):
+                raise SourceError(f"{name}: went away and did not come back in {sum(PAUSES_S):g} s; the last try: {reason}")
+            if ended.wait(PAUSES_S[tries]):
+                return
+            tries += 1
+            try:
+                again = reopen()
+            except SourceError as error:
+                reason = str(error)
+                logger.info("%s: still gone after try %d of %d: %s", name, tries, len(PAUSES_S), reason)
+        source = again

@@ -1,0 +1,136 @@
+"""Where frames come from: an image, a folder, a pattern, a video, a camera, a network stream, or arrays."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sized
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import InputError, SourceError
+from edgepose.media.cameras import CameraOptions, is_camera, open_camera
+from edgepose.media.captures import open_stream, open_video
+from edgepose.media.frames import Frame, Source
+from edgepose.media.images import IMAGE_SUFFIXES, check_image, missing, read_image
+from edgepose.media.live import read_ahead as read_in_thread
+
+__all__ = ["CameraOptions", "Frame", "Source", "open_source"]
+
+_ARRAYS = "images"  # The name of what comes as arrays.
+
+
+def open_source(
+    source: str | int | Path | Iterable[NDArray[np.uint8]],
+    *,
+    max_frames: int | None = None,
+    camera: CameraOptions | None = None,
+    read_ahead: bool = True,
+) -> Source:
+    """Open anything that has frames.
+
+    Args:
+        source: An image file; a folder of images (in natural order, not the folders in it); a pattern such as
+            "photos/*.jpg"; a video file; a camera by number (0 or "0"), device ("/dev/video0"), as "picamera" (Raspberry
+            Pi's) or as a GStreamer pipeline ("v4l2src ! videoconvert ! appsink"); a stream by URL (rtsp://, http://); or
+            arrays (H, W, 3) uint8 BGR.
+        max_frames: Stop after so many frames; 0 gives none.
+        camera: What to ask of a camera: its size and rate.
+        read_ahead: Read in a thread of its own: files two frames ahead; of cameras and streams only the newest frame is
+            kept, and they are opened again when they go away. Otherwise all of them are read in the calling thread, every
+            frame, until the first failure. Arrays always are.
+
+    Raises:
+        SourceError: It cannot be opened, now, or read, while iterating. A bad image in a folder or a damaged frame in a
+            video is no error, but is noted in `Source.skipped`.
+        InputError: An array is not an image (while iterating), or `max_frames` is negative.
+    """
+    if max_frames is not None and max_frames < 0:
+        raise InputError(f"max_frames is {max_frames}; expected 0 or more, or None for all")
+    open_it = partial(_open, source, camera or CameraOptions())
+    opened = open_it()
+    if read_ahead and opened.name != _ARRAYS:
+        opened = read_in_thread(opened, open_it)
+    opened._frames = itertools.islice(opened._frames, max_frames)
+    if max_frames is not None:
+        opened.total = min(max_frames, max_frames if opened.total is None else opened.total)
+    return opened
+
+
+def _open(source: str | int | Path | Iterable[NDArray[np.uint8]], camera: CameraOptions) -> Source:
+    if isinstance(source, (int, np.integer)):
+        return open_camera(int(source), camera)
+    if not isinstance(source, (str, Path)):
+        if not isinstance(source, Iterable):
+            raise InputError(f"got {type(source).__name__}; expected a path, a camera number, a URL, or images")
+        images = [source] if isinstance(source, np.ndarray) and source.ndim == 3 else source
+        return Source(_ARRAYS, "images", _read_arrays(images), total=len(images) if isinstance(images, Sized) else None)
+    text = str(source)
+    if is_camera(text):
+        return open_camera(int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text, camera)
+    if isinstance(source, str) and "://" in source:
+        return open_stream(source)
+    try:
+        return _open_path(Path(text), text)
+    except (OSError, ValueError) as error:  # A folder that may not be read, a name too long, a NUL in the name.
+        raise SourceError(f"{text!r}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _open_path(path: Path, text: str) -> Source:
+    suffixes = ", ".join(IMAGE_SUFFIXES)
+    if not text:
+        raise SourceError("the source is empty; expected a file, folder, pattern, camera number or URL")
+    if path.is_dir():
+        images = _images_among(path.iterdir())
+        if not images:
+            raise SourceError(f"{text}: no images in this folder; expected files named {suffixes}")
+    elif path.exists():
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            return open_video(path)
+        return Source(text, "images", _read_images([path], None), total=1)
+    elif glob.has_magic(text):
+        found = [Path(name) for name in glob.glob(text, recursive=True)]
+        images = _images_among(found)
+        if not images:
+            what = f"{len(found)} files, none of them an image ({suffixes})" if found else "no files"
+            raise SourceError(f"{text}: this pattern matches {what}; expected at least one image")
+    else:
+        raise missing(path)
+    skipped: list[tuple[str, str]] = []
+    return Source(text, "images", _read_images(images, skipped), total=len(images), skipped=skipped)
+
+
+def _images_among(paths: Iterable[Path]) -> list[Path]:
+    """The image files of `paths` that are not hidden, in natural order: 2.jpg before 10.jpg."""
+
+    def order(path: Path) -> list[tuple[str, int]]:
+        pieces = re.findall(r"([^0-9]*)([0-9]*)", str(path.with_suffix("")))
+        return [(text.casefold(), int(number or 0)) for text, number in pieces]
+
+    images = [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
+    return sorted(sorted(images), key=order)
+
+
+def _read_images(paths: list[Path], skipped: list[tuple[str, str]] | None) -> Iterator[Frame]:
+    """Frames of image files; bad ones are noted in `skipped`, or raised where that is None."""
+    index = 0
+    for path in paths:
+        try:
+            image = read_image(path)
+        except SourceError as error:
+            if skipped is None:
+                raise
+            skipped.append((str(path), str(error).removeprefix(f"{path}: ")))
+            continue
+        yield Frame(image, index, 0.0, str(path))
+        index += 1
+
+
+def _read_arrays(images: Iterable[NDArray[np.uint8]]) -> Iterator[Frame]:
+    for index, image in enumerate(images):
+        check_image(image)
+        yield Frame(image, index, 0.0, _ARRAYS)

@@ -1,0 +1,108 @@
+"""Annotated frames as a video file that plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import OutputError
+from edgepose.geometry import fit_letterbox
+from edgepose.media.captures import DEFAULT_FPS
+from edgepose.media.files import make_folder, spare_source
+from edgepose.media.frames import Frame
+from edgepose.media.images import check_image
+
+# Codecs that the FFmpeg inside OpenCV's wheels can write (H.264 is not among them) and every desktop player reads.
+VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+
+# The codecs take even sides only (OpenCV cuts odd ones), and VP8 fails on tiny ones.
+MIN_SIDE = 16
+
+
+class VideoSink:
+    """An annotated video. The first frame sets its size; frames of other sizes are scaled and centred to fit.
+
+    Args:
+        path: A file name; its suffix (.mp4, .mov, .mkv, .avi, .webm) chooses the codec. Missing folders are made.
+        fps: Frames per second; None: 25.
+
+    Raises:
+        OutputError: The suffix is unknown, or the file cannot be written. While closing: the video is not whole, as on a
+            full disk, of which OpenCV does not tell earlier.
+    """
+
+    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+        self._path = Path(path)
+        self._fps = fps or DEFAULT_FPS
+        if self._path.suffix.lower() not in VIDEO_CODECS:
+            raise OutputError(f"{path}: unknown video suffix {self._path.suffix!r}; expected one of {', '.join(VIDEO_CODECS)}")
+        make_folder(self._path.parent)
+        self._writer: Any = None
+        self._first = (0, 0)  # Height and width of the first frame, ...
+        self._size = (0, 0)  # ... and of the video.
+        self._count = 0
+
+    def write(self, frame: Frame, image: NDArray[np.uint8]) -> None:
+        """Append `image` (H, W, 3) uint8 BGR, which was made from `frame`."""
+        check_image(image)
+        if self._writer is None:
+            spare_source(self._path, frame.path)
+            self._open(*image.shape[:2])
+        self._writer.write(self._fit(image))
+        self._count += 1
+
+    def close(self) -> None:
+        """Finish the file, and make sure that its last frame can be read; closing twice does no harm."""
+        if self._writer is None:
+            return
+        self._release()
+        written = cv2.VideoCapture(str(self._path))
+        count = written.get(cv2.CAP_PROP_FRAME_COUNT)
+        written.set(cv2.CAP_PROP_POS_FRAMES, max(0, count - 1))
+        has_last, _ = written.read()
+        written.release()
+        # Some containers know their count only from the duration: allow for its rounding.
+        if not has_last or count < self._count / 2:
+            raise OutputError(f"{self._path}: the video is not whole, of {self._count} frames; is the disk full?")
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error:
+            self._release()  # The error on its way out matters more than whether the video is whole.
+        else:
+            self.close()
+
+    def _open(self, height: int, width: int) -> None:
+        self._first = (height, width)
+        self._size = (max(height + height % 2, MIN_SIDE), max(width + width % 2, MIN_SIDE))
+        codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
+        writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size[::-1])
+        if not writer.isOpened():
+            what = f"a video of {self._size[1]} x {self._size[0]} at {self._fps:g} frames a second"
+            raise OutputError(f"{self._path}: OpenCV cannot write {what} here; check the folder, or try an .avi")
+        self._writer = writer
+
+    def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        (height, width), (rows, columns) = self._size, image.shape[:2]
+        if (rows, columns) == self._size:
+            return image
+        if (rows, columns) == self._first:
+            padded = cv2.copyMakeBorder(image, 0, height - rows, 0, width - columns, cv2.BORDER_REPLICATE)
+            return np.asarray(padded, np.uint8)
+        fit = fit_letterbox(rows, columns, height, width)
+        top, left = (height - fit.scaled_height) // 2, (width - fit.scaled_width) // 2
+        canvas = np.zeros((height, width, 3), np.uint8)
+        part = canvas[top : top + fit.scaled_height, left : left + fit.scaled_width]
+        part[:] = cv2.resize(image, (fit.scaled_width, fit.scaled_height), interpolation=cv2.INTER_AREA)
+        return canvas
+
+    def _release(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+        self._writer = None

@@ -1,0 +1,91 @@
+"""A window that shows frames as they come. Keys: q or Esc ends, space pauses, s saves a snapshot."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import OutputError
+from edgepose.media.images import write_image
+
+logger = logging.getLogger(__name__)
+
+_QUIT = (ord("q"), 27)  # 27 is Escape
+_SNAPSHOT, _PAUSE = ord("s"), ord(" ")
+# How long to wait for a key, milliseconds: the least there is while frames come (0 would mean forever); in a pause, long
+# enough to cost nothing, short enough to notice soon that the window was closed.
+_RUNNING_MS, _PAUSED_MS = 1, 50
+
+
+class Window:
+    """A window on the screen, as large as the first picture; the user ends it with q, Escape or the mouse.
+
+    Space pauses, and goes on again. The key s writes what is shown to edgepose-DATE-TIME-NUMBER.png.
+
+    Args:
+        title: What its bar says.
+        snapshots: The folder for snapshots.
+
+    Raises:
+        OutputError: There is no screen, or this build of OpenCV has no windows.
+    """
+
+    def __init__(self, title: str, *, snapshots: Path = Path()) -> None:
+        self._title = title
+        self._snapshots = snapshots
+        self._saved = 0
+        self._paused = self._sized = False
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error as error:
+            raise OutputError(
+                "no window can be opened: this needs a screen and OpenCV with windows (python -m pip install opencv-python, "
+                "after uninstalling opencv-python-headless); or write to a file with --save"
+            ) from error
+
+    def show(self, image: NDArray[np.uint8]) -> bool:
+        """Show `image` (H, W, 3) uint8 BGR, for as long as the user pauses; False when the user has ended it."""
+        if not self._sized:
+            cv2.resizeWindow(self._title, image.shape[1], image.shape[0])
+            self._sized = True
+        cv2.imshow(self._title, image)
+        while True:
+            key = cv2.waitKey(_PAUSED_MS if self._paused else _RUNNING_MS) & 0xFF
+            if key in _QUIT or not self._is_open():
+                return False
+            if key == _SNAPSHOT:
+                self._save(image)
+            elif key == _PAUSE:
+                self._paused = not self._paused
+            if not self._paused:
+                return True
+
+    def close(self) -> None:
+        """Take the window from the screen; closing twice does no harm."""
+        if self._is_open():
+            cv2.destroyWindow(self._title)
+            cv2.waitKey(1)  # Some window systems take it away only now.
+
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_open(self) -> bool:
+        return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) > 0)
+
+    def _save(self, image: NDArray[np.uint8]) -> None:
+        self._saved += 1
+        path = self._snapshots / f"edgepose-{time.strftime('%Y%m%d-%H%M%S')}-{self._saved}.png"
+        try:
+            write_image(path, image)
+        except OutputError as error:
+            logger.warning("%s", error)  # No reason to end what is being watched.
+        else:
+            logger.warning("snapshot: %s", path.absolute())

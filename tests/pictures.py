@@ -1,0 +1,104 @@
+"""Pictures and videos for the tests of media: small, real files, and the ways in which they go wrong."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "MJPG", ".webm": "VP80"}
+
+
+def quadrants(height: int = 32, width: int = 48) -> Image:
+    """A picture whose quarters differ in colour, so that no turn or flip of it looks like another."""
+    image = np.empty((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = (20, 40, 200)
+    image[: height // 2, width // 2 :] = (30, 180, 60)
+    image[height // 2 :, : width // 2] = (210, 70, 30)
+    image[height // 2 :, width // 2 :] = (220, 220, 215)
+    return image
+
+
+def encode(suffix: str, image: NDArray[np.generic]) -> bytes:
+    """`image` in the format of `suffix`, without loss where the format can (WebP and JPEG: nearly)."""
+    options = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 100], ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101]}
+    done, data = cv2.imencode(suffix, image, options.get(suffix, []))
+    assert done
+    return data.tobytes()
+
+
+def exif(orientation: int) -> bytes:
+    """The smallest block of EXIF that tells an orientation: a little-endian TIFF with one tag."""
+    return b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1, orientation, 0)
+
+
+def oriented(suffix: str, stored: Image, orientation: int) -> bytes:
+    """A file that stores `stored` and says how to turn it."""
+    if suffix == ".tiff":
+        return _tiff(stored, orientation)
+    data, block = encode(suffix, stored), exif(orientation)
+    if suffix == ".jpg":
+        segment = b"Exif\0\0" + block
+        return data[:2] + struct.pack(">HH", 0xFFE1, 2 + len(segment)) + segment + data[2:]
+    if suffix == ".png":
+        chunk = b"eXIf" + block
+        return data[:33] + struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+    assert suffix == ".webp"
+    height, width = (side - 1 for side in stored.shape[:2])
+    extended = struct.pack("<4sIIHBHB", b"VP8X", 10, 0x08, width, 0, height, 0)
+    chunks = extended + data[12:] + struct.pack("<4sI", b"EXIF", len(block)) + block
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
+def _tiff(image: Image, orientation: int) -> bytes:
+    """A baseline TIFF: one uncompressed RGB strip."""
+    height, width = image.shape[:2]
+    pixels = image[..., ::-1].tobytes()
+    tags = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, 3, 8 + len(pixels)),  # The three bit depths follow the pixels.
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 8),
+        (274, 3, 1, orientation),
+        (277, 3, 1, 3),
+        (278, 4, 1, height),
+        (279, 4, 1, len(pixels)),
+    ]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    depths = struct.pack("<3H", 8, 8, 8)
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels) + len(depths)) + pixels + depths + directory
+
+
+def video_frame(index: int, height: int = 96, width: int = 128) -> Image:
+    """Frame `index` of every test video: a moving square on a brightness that tells the index."""
+    image = np.full((height, width, 3), 4 * index % 256, np.uint8)
+    left = index % max(1, width - 16)
+    image[height // 2 : height // 2 + 16, left : left + 16] = (0, 0, 255)
+    return image
+
+
+def write_video(path: Path, count: int = 30, *, fps: float = 25, height: int = 96, width: int = 128) -> Path:
+    """A video of `count` frames."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODECS[path.suffix]), fps, (width, height))
+    assert writer.isOpened()
+    for index in range(count):
+        writer.write(video_frame(index, height, width))
+    writer.release()
+    return path
+
+
+def damage(path: Path, start: float, end: float) -> Path:
+    """Overwrite a part of a file, given in fractions of its length, with noise."""
+    data = bytearray(path.read_bytes())
+    first, last = int(start * len(data)), int(end * len(data))
+    data[first:last] = np.random.default_rng(0).integers(0, 256, last - first, np.uint8).tobytes()
+    path.write_bytes(data)
+    return path

@@ -1,0 +1,224 @@
+"""Cameras, by stand-ins: what is asked of them, and what is said when they are not there."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pictures import quadrants
+
+from edgepose.errors import InputError, SourceError
+from edgepose.media.cameras import CameraOptions, is_camera
+from edgepose.media.sources import open_source
+
+
+class Capture:
+    """A `cv2.VideoCapture` that notes what is set, in order, and gives what it can."""
+
+    def __init__(self, most: dict[int, float] | None = None, *, opened: bool = True) -> None:
+        self.most = most or {}
+        self.opened = opened
+        self.asked: list[tuple[int, float]] = []
+        self.values: dict[int, float] = {cv2.CAP_PROP_FRAME_WIDTH: 64, cv2.CAP_PROP_FRAME_HEIGHT: 48, cv2.CAP_PROP_FPS: 30}
+        self.arguments: tuple[Any, ...] = ()
+
+    def __call__(self, *arguments: Any) -> Capture:
+        self.arguments = arguments
+        return self
+
+    def isOpened(self) -> bool:
+        return self.opened
+
+    def set(self, what: int, value: float) -> bool:
+        self.asked.append((what, value))
+        self.values[what] = min(value, self.most.get(what, value))
+        return True
+
+    def get(self, what: int) -> float:
+        return self.values.get(what, 0)
+
+    def read(self) -> tuple[bool, NDArray[np.uint8]]:
+        return True, quadrants()
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def capture(monkeypatch: pytest.MonkeyPatch) -> Capture:
+    capture = Capture()
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    return capture
+
+
+def test_mjpg_and_a_small_buffer_are_always_asked_for(capture: Capture) -> None:
+    with open_source(0) as source:
+        assert next(source).image.shape == (32, 48, 3)
+    assert capture.asked[:2] == [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ]
+    assert capture.arguments == (0,)
+
+
+def test_size_and_rate_are_asked_for_after_the_format_that_allows_them(
+    capture: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_source("/dev/video3", camera=CameraOptions(1280, 720, 60)) as source:
+        assert (source.kind, source.is_live, source.fps) == ("camera", True, 60)
+    assert capture.arguments == ("/dev/video3",)
+    assert capture.asked[2:5] == [
+        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+        (cv2.CAP_PROP_FPS, 60),
+    ]
+    assert caplog.text == ""
+
+
+def test_a_camera_that_gives_something_else_is_reported(capture: Capture, caplog: pytest.LogCaptureFixture) -> None:
+    capture.most = {cv2.CAP_PROP_FRAME_WIDTH: 640, cv2.CAP_PROP_FRAME_HEIGHT: 480, cv2.CAP_PROP_FPS: 30}
+    with open_source(0, camera=CameraOptions(1280, 720, 60)):
+        pass
+    assert "camera 0: asked for 1280 x 720 x 60 (width x height x fps), gives 640 x 480 x 30" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"width": 640},
+        {"height": 480},
+        {"width": 0, "height": 480},
+        {"width": 640, "height": 99999},
+        *({"fps": fps} for fps in (0, -1, float("nan"), 1e9)),
+    ],
+    ids=str,
+)
+def test_options_out_of_range(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"camera \w+ is .*expected"):
+        CameraOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("0", True),
+        ("12", True),
+        ("/dev/video0", True),
+        ("/dev/v4l/by-id/usb-cam", True),
+        ("picamera", True),
+        ("v4l2src device=/dev/video0 ! videoconvert ! appsink", True),
+        ("picamera.mp4", False),
+        ("0.jpg", False),
+        ("wow ! such.jpg", False),
+        ("rtsp://host/appsink", False),
+        ("", False),
+    ],
+)
+def test_names_of_cameras(source: str, expected: bool) -> None:
+    assert is_camera(source) == expected
+
+
+PIPELINE = "videotestsrc ! videoconvert ! appsink"
+
+
+def test_a_pipeline_where_opencv_has_no_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "videoio_registry", SimpleNamespace(getBackends=lambda: [cv2.CAP_FFMPEG]))
+    with pytest.raises(SourceError, match=r"this OpenCV has no GStreamer .*python3-opencv"):
+        open_source(PIPELINE)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_pipeline_where_opencv_has_gstreamer(capture: Capture, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
+    monkeypatch.setattr(cv2, "videoio_registry", SimpleNamespace(getBackends=lambda: [cv2.CAP_GSTREAMER]))
+    capture.opened = works
+    if works:
+        with open_source(PIPELINE) as source:
+            assert next(source).path == PIPELINE
+        assert capture.arguments == (PIPELINE, cv2.CAP_GSTREAMER)
+        # The pipeline says it all.
+        assert cv2.CAP_PROP_FOURCC not in dict(capture.asked)
+    else:
+        with pytest.raises(SourceError, match="GStreamer cannot run this pipeline; try it with gst-launch"):
+            open_source(PIPELINE)
+
+
+class Picamera2:
+    """picamera2's class, as far as it is used."""
+
+    last: Picamera2 | None = None
+    error: Exception | None = None
+
+    def __init__(self) -> None:
+        Picamera2.last = self
+        self.calls: list[str] = []
+        self.configuration: dict[str, Any] = {}
+        if self.error and "busy" not in str(self.error):
+            raise self.error
+
+    def create_video_configuration(self, **options: Any) -> dict[str, Any]:
+        return options
+
+    def configure(self, configuration: dict[str, Any]) -> None:
+        self.configuration = configuration
+
+    def start(self) -> None:
+        if self.error:
+            raise self.error
+        self.calls.append("start")
+
+    def capture_array(self, name: str) -> NDArray[np.uint8]:
+        assert name == "main"
+        return quadrants()
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+@pytest.fixture
+def picamera(monkeypatch: pytest.MonkeyPatch) -> type[Picamera2]:
+    monkeypatch.setitem(sys.modules, "picamera2", SimpleNamespace(Picamera2=Picamera2))  # type: ignore[arg-type]
+    monkeypatch.setattr(Picamera2, "error", None)
+    return Picamera2
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "controls"),
+    [(CameraOptions(), (1280, 720), {}), (CameraOptions(640, 480, 24), (640, 480), {"FrameRate": 24})],
+    ids=["default", "asked"],
+)
+def test_raspberry_pis_camera(
+    picamera: type[Picamera2], options: CameraOptions, size: tuple[int, int], controls: dict[str, float]
+) -> None:
+    with open_source("picamera", camera=options) as source:
+        assert (source.kind, source.is_live, source.fps) == ("camera", True, options.fps)
+        np.testing.assert_array_equal(next(source).image, quadrants())
+    assert picamera.last is not None
+    assert picamera.last.configuration == {
+        "main": {"size": size, "format": "RGB888"},
+        "controls": controls,
+        "buffer_count": 2,
+    }
+    assert picamera.last.calls == ["start", "stop", "close"]
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), RuntimeError("device is busy")], ids=repr)
+def test_raspberry_pis_camera_that_is_not_there_or_busy(
+    picamera: type[Picamera2], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(Picamera2, "error", error)
+    with pytest.raises(SourceError, match=f"picamera cannot be opened: {error}; see: rpicam-hello --list-cameras"):
+        open_source("picamera")
+
+
+def test_without_picamera2_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match="sudo apt install python3-picamera2"):
+        open_source("picamera")

@@ -1,0 +1,313 @@
+"""Where results go: names of pictures, the four formats of keypoints, and what is kept when a run ends early."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pictures import encode, quadrants, video_frame, write_video
+
+from edgepose.errors import InputError, OutputError
+from edgepose.media.images import read_image
+from edgepose.media.sinks import ImageSink, PosesSink, VideoSink, open_sinks
+from edgepose.media.sources import Frame, open_source
+from edgepose.poses import Poses
+from edgepose.skeleton import COCO17, OPENPOSE18
+
+
+def frame(path: str = "a.jpg", index: int = 0, timestamp: float = 0.0) -> Frame:
+    return Frame(quadrants(), index, timestamp, path)
+
+
+def people(count: int, ids: bool = False) -> Poses:
+    random = np.random.default_rng(count)
+    keypoints = random.uniform(0, 30, (count, 18, 2)).astype(np.float32)
+    scores = random.uniform(0.1, 1, (count, 18)).astype(np.float32)
+    keypoints[:, 4], scores[:, 4] = np.nan, 0
+    return Poses(keypoints, scores, np.full(count, 0.5, np.float32), OPENPOSE18, np.arange(count) if ids else None)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_picture(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.png"
+    with ImageSink(path) as sink:
+        sink.write(frame(), quadrants())
+        with pytest.raises(OutputError, match=r"out\.png: holds one picture already; give a folder"):
+            sink.write(frame(), quadrants())
+    np.testing.assert_array_equal(read_image(path), quadrants())
+
+
+def test_pictures_of_a_folder_keep_their_names(tmp_path: Path) -> None:
+    with ImageSink(tmp_path / "out") as sink:
+        for name in ("a.jpg", "a.png", "b/a.jpg", "c/A.JPG", "Größe.webp"):
+            sink.write(frame(name), quadrants())
+    assert files(tmp_path / "out") == ["A_3.JPG", "Größe.webp", "a.jpg", "a.png", "a_2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("videos/clip.mp4", "clip_000012.jpg"),
+        ("camera 0", "camera_0_000012.jpg"),
+        ("/dev/video0", "video0_000012.jpg"),
+        ("rtsp://10.0.0.1:554/live?channel=1", "live_channel_1_000012.jpg"),
+        ("images", "images_000012.jpg"),
+    ],
+)
+def test_frames_of_anything_else_are_numbered(tmp_path: Path, source: str, expected: str) -> None:
+    with ImageSink(tmp_path / "out") as sink:
+        sink.write(frame(source, 12), quadrants())
+    assert files(tmp_path / "out") == [expected]
+
+
+def test_a_folder_that_exists_may_be_called_anything(tmp_path: Path) -> None:
+    (tmp_path / "run.v2").mkdir()
+    with ImageSink(tmp_path / "run.v2") as sink:
+        sink.write(frame(), quadrants())
+    assert files(tmp_path) == ["run.v2/a.jpg"]
+
+
+def test_a_suffix_that_nobody_knows(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"out\.gif: unknown suffix '\.gif'; expected one of \.jpg, .*\.mp4, .*or a folder"):
+        ImageSink(tmp_path / "out.gif")
+
+
+def test_pictures_are_not_written_over_their_sources(tmp_path: Path) -> None:
+    data = encode(".png", quadrants())
+    (tmp_path / "a.png").write_bytes(data)
+    for target in (tmp_path, tmp_path / "a.png"):
+        with ImageSink(target) as sink, pytest.raises(OutputError, match=r"a\.png: is the source itself"):
+            sink.write(frame(str(tmp_path / "a.png")), quadrants() // 2)
+    assert (tmp_path / "a.png").read_bytes() == data
+
+
+def expected_object(path: str, poses: Poses) -> dict[str, Any]:
+    return {"image": {"path": path, "width": 48, "height": 32}, **poses.to_dict()}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_json(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "new" / "out.json"
+    with PosesSink(path) as sink:
+        for i in range(count):
+            sink.write(frame(f"{i}.jpg", i), people(i))
+    objects = [expected_object(f"{i}.jpg", people(i)) for i in range(count)]
+    assert json.loads(path.read_text()) == (objects[0] if count == 1 else objects)
+
+
+def test_json_has_the_agreed_shape(tmp_path: Path) -> None:
+    with PosesSink(tmp_path / "out.json") as sink:
+        sink.write(frame("a.jpg"), people(2, ids=True))
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert list(content) == ["image", "skeleton", "poses"]
+    assert content["image"] == {"path": "a.jpg", "width": 48, "height": 32}
+    assert list(content["poses"][0]) == ["id", "confidence", "box", "keypoints"]
+    assert content["poses"][1]["id"] == 1
+    assert content["poses"][0]["keypoints"][4] is None
+    assert len(content["poses"][0]["keypoints"][3]) == 3
+
+
+def test_json_lines_of_a_video_have_frame_and_time(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with PosesSink(path, "jsonl", timed=True) as sink:
+        for i in range(3):
+            sink.write(frame("clip.mp4", i, i / 30), people(i))
+            assert len(path.read_text().splitlines()) == i + 1
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"frame": i, "timestamp": round(i / 30, 6), **expected_object("clip.mp4", people(i))} for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("path", "image_id"),
+    [
+        ("val/000000000139.jpg", 139),
+        ("COCO_val2014_000000000042.jpg", 42),
+        ("IMG_2041.jpg", 7),
+        ("2041.mp4", 7),
+        ("camera 0", 7),
+    ],
+)
+def test_coco_results(tmp_path: Path, path: str, image_id: int) -> None:
+    with PosesSink(tmp_path / "out.json", "coco") as sink:
+        sink.write(frame(path, 7), people(2))
+        sink.write(frame(path, 7), people(0))
+        sink.write(frame(path, 7), people(1))
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert results == people(2).to_coco(image_id) + people(1).to_coco(image_id)
+    assert [len(result["keypoints"]) for result in results] == [51] * 3
+
+
+def test_coco_results_are_a_list_even_if_there_is_only_one(tmp_path: Path) -> None:
+    for count in (0, 1):
+        with PosesSink(tmp_path / "out.json", "coco") as sink:
+            sink.write(frame(), people(count))
+        assert json.loads((tmp_path / "out.json").read_text()) == people(count).to_coco(0)
+
+
+def test_openpose_has_a_file_per_frame(tmp_path: Path) -> None:
+    with PosesSink(tmp_path / "images", "openpose") as sink:
+        for name in ("a.jpg", "a.png", "b.jpg"):
+            sink.write(frame(name), people(2))
+    assert files(tmp_path / "images") == ["a_keypoints.json", "a_keypoints_2.json", "b_keypoints.json"]
+    assert json.loads((tmp_path / "images" / "b_keypoints.json").read_text()) == people(2).to_openpose()
+    with PosesSink(tmp_path / "video", "openpose") as sink:
+        sink.write(frame("clip.mp4", 12), people(1))
+    assert files(tmp_path / "video") == ["clip_000000000012_keypoints.json"]
+
+
+def test_openpose_of_one_image_may_be_one_file(tmp_path: Path) -> None:
+    with PosesSink(tmp_path / "out.json", "openpose") as sink:
+        sink.write(frame(), people(1))
+        with pytest.raises(OutputError, match=r"out\.json: holds one frame already; give a folder"):
+            sink.write(frame(), people(1))
+    assert json.loads((tmp_path / "out.json").read_text()) == people(1).to_openpose()
+
+
+@pytest.mark.parametrize(
+    ("format", "read"), [("json", json.loads), ("jsonl", lambda t: [json.loads(line) for line in t.splitlines()])]
+)
+def test_what_was_found_before_ctrl_c_is_kept(tmp_path: Path, format: Any, read: Any) -> None:
+    path = tmp_path / "out"
+
+    def run() -> None:
+        with PosesSink(path, format) as sink:
+            for i in range(5):
+                sink.write(frame(f"{i}.jpg", i), people(i))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert read(path.read_text()) == [expected_object(f"{i}.jpg", people(i)) for i in range(5)]
+
+
+def test_keypoints_never_overwrite_a_picture(tmp_path: Path) -> None:
+    for name in ("a.jpg", "clip.MP4"):
+        (tmp_path / name).write_text("precious")
+        with pytest.raises(OutputError, match="has the suffix of a picture or video"):
+            PosesSink(tmp_path / name, "json")
+        assert (tmp_path / name).read_text() == "precious"
+
+
+def test_an_unknown_format() -> None:
+    with pytest.raises(InputError, match="format is 'xml'; expected one of json, jsonl, coco, openpose"):
+        PosesSink("out.xml", "xml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "coco", "openpose"])
+def test_an_unwritable_place_is_found_at_once(tmp_path: Path, format: Any) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        PosesSink(tmp_path / "file" / "out", format)
+
+
+def test_openpose_on_standard_output_is_refused() -> None:
+    with pytest.raises(OutputError, match="openpose has a file per frame; give a folder"):
+        PosesSink("-", "openpose")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4", 4)
+
+
+def run(source: Any, count: int | None = None, **outputs: Any) -> None:
+    """What `edgepose run` does, with a network that finds as many people as the frame's number."""
+    with open_source(source, max_frames=count) as frames, open_sinks(frames, **outputs) as sinks:
+        for item in frames:
+            sinks.write(item, people(item.index), lambda image=item.image: 255 - image)
+
+
+def test_a_video_in_a_video_and_json_lines_out(clip: Path, tmp_path: Path) -> None:
+    run(clip, save=tmp_path / "out.avi", poses=tmp_path / "out.json")
+    with open_source(tmp_path / "out.avi") as written:
+        assert written.fps == 25
+        np.testing.assert_allclose([np.median(f.image) for f in written], [255, 251, 247, 243], atol=4)
+    lines = [json.loads(line) for line in (tmp_path / "out.json").read_text().splitlines()]
+    assert [(line["frame"], line["timestamp"], len(line["poses"])) for line in lines] == [
+        (0, 0, 0),
+        (1, 0.04, 1),
+        (2, 0.08, 2),
+        (3, 0.12, 3),
+    ]
+
+
+def test_a_video_in_pictures_and_a_list_out(clip: Path, tmp_path: Path) -> None:
+    run(clip, save=tmp_path / "out", poses=tmp_path / "out.json", format="json")
+    assert files(tmp_path / "out") == [f"clip_{i:06d}.jpg" for i in range(4)]
+    assert [item["frame"] for item in json.loads((tmp_path / "out.json").read_text())] == [0, 1, 2, 3]
+
+
+def test_a_picture_in_a_picture_and_an_object_out(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode(".png", quadrants()))
+    run(tmp_path / "a.png", save=tmp_path / "out.png", poses=tmp_path / "out.json")
+    np.testing.assert_array_equal(read_image(tmp_path / "out.png"), 255 - quadrants())
+    assert json.loads((tmp_path / "out.json").read_text()) == expected_object(str(tmp_path / "a.png"), people(0))
+
+
+def test_pictures_in_a_video_out(tmp_path: Path) -> None:
+    run([video_frame(i) for i in range(3)], save=tmp_path / "out.mp4")
+    with open_source(tmp_path / "out.mp4") as written:
+        assert len(list(written)) == 3
+
+
+def test_many_frames_do_not_fit_into_one_picture(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        OutputError, match=r"out\.jpg: is one picture, and .*clip\.mp4 may have more; give a folder, or a video"
+    ):
+        run(clip, save=tmp_path / "out.jpg")
+    run(clip, 1, save=tmp_path / "out.jpg")
+    run(clip, 0, save=tmp_path / "none.jpg", poses=tmp_path / "none.jsonl")
+    assert files(tmp_path) == ["clip.mp4", "none.jsonl", "out.jpg"]
+    assert (tmp_path / "none.jsonl").read_text() == ""
+
+
+def test_nothing_is_drawn_that_nobody_wants(clip: Path, tmp_path: Path) -> None:
+    with open_source(clip) as frames, open_sinks(frames, poses=tmp_path / "out.jsonl") as sinks:
+        sinks.write(next(frames), people(1), lambda: pytest.fail("drawn"))
+    with open_source(clip) as frames, open_sinks(frames) as sinks:
+        sinks.write(next(frames), people(1), lambda: pytest.fail("drawn"))
+
+
+def test_ctrl_c_leaves_a_video_that_plays_and_json_that_reads(clip: Path, tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with open_source(clip) as frames, open_sinks(frames, save=tmp_path / "out.mp4", poses=tmp_path / "out.json") as sinks:
+            for item in frames:
+                if item.index == 2:
+                    raise KeyboardInterrupt
+                sinks.write(item, people(1), lambda image=item.image: image)  # type: ignore[misc]
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with open_source(tmp_path / "out.mp4") as written:
+        assert len(list(written)) == 2
+    assert len((tmp_path / "out.json").read_text().splitlines()) == 2
+
+
+def test_one_sink_that_fails_does_not_keep_the_other_open(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+
+    close = PosesSink.close
+
+    def fail(sink: PosesSink) -> None:
+        close(sink)
+        closed.append("poses")
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(PosesSink, "close", fail)
+    monkeypatch.setattr(VideoSink, "close", lambda _: closed.append("video"))
+    monkeypatch.setattr(VideoSink, "_release", lambda _: closed.append("video"))
+    with pytest.raises(OutputError, match="the disk is full"):
+        run(clip, save=tmp_path / "out.mp4", poses=tmp_path / "out.jsonl")
+    assert closed == ["poses", "video"]
+
+
+def test_skeletons_of_any_kind(tmp_path: Path) -> None:
+    with PosesSink(tmp_path / "out.json") as sink:
+        sink.write(frame(), people(1).to(COCO17))
+    assert json.loads((tmp_path / "out.json").read_text())["skeleton"] == "coco17"

@@ -1,0 +1,153 @@
+"""Videos that are written can be played, whatever frames come and whatever ends the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pictures import quadrants, video_frame, write_video
+
+from edgepose.errors import InputError, OutputError
+from edgepose.media.sources import Frame, open_source
+from edgepose.media.video_sink import VIDEO_CODECS, VideoSink
+
+FRAME = Frame(quadrants(), 0, 0.0, "camera 0")
+
+
+def play(path: Path) -> tuple[list[NDArray[np.uint8]], float]:
+    """All frames of a video, read plainly, and its rate."""
+    capture = cv2.VideoCapture(str(path))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    frames = []
+    while True:
+        done, image = capture.read()
+        if not done:
+            return frames, fps
+        frames.append(image)
+
+
+@pytest.mark.parametrize("suffix", VIDEO_CODECS)
+def test_what_is_written_can_be_played(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new folder" / f"Tänzer{suffix}"
+    with VideoSink(path, 30) as sink:
+        for i in range(12):
+            sink.write(FRAME, video_frame(i))
+    frames, fps = play(path)
+    assert fps == pytest.approx(30)
+    assert len(frames) == 12
+    for i, frame in enumerate(frames):
+        np.testing.assert_allclose(np.median(frame), 4 * i, atol=4)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".webm", ".mkv"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (15, 33), (97, 129), (96, 129), (3000, 20)])
+def test_any_size(tmp_path: Path, suffix: str, height: int, width: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    image = np.full((height, width, 3), 100, np.uint8)
+    with VideoSink(path) as sink:
+        sink.write(FRAME, image)
+        sink.write(FRAME, image)
+    frames, fps = play(path)
+    assert len(frames) == 2
+    assert fps == 25
+    assert frames[0].shape == (max(16, height + height % 2), max(16, width + width % 2), 3)
+    np.testing.assert_allclose(frames[0], 100, atol=6)
+
+
+def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    grey = [np.full((*size, 3), 200, np.uint8) for size in ((96, 128), (192, 256), (96, 64), (40, 200), (1, 1))]
+    with VideoSink(path) as sink:
+        for image in grey:
+            sink.write(FRAME, image)
+    frames, _ = play(path)
+    assert [f.shape for f in frames] == [(96, 128, 3)] * 5
+    bright = [f[..., 0] > 100 for f in frames]
+    assert [round(float(b.mean()), 1) for b in bright] == [1, 1, 0.5, 0.3, 0.8]
+    assert bright[2][:, 36:92].all()
+    assert not bright[2][:, :28].any()
+    assert not bright[2][:, 100:].any()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_an_error_in_the_middle_leaves_a_video_that_plays(tmp_path: Path, suffix: str, error: type[BaseException]) -> None:
+    path = tmp_path / f"a{suffix}"
+
+    def run() -> None:
+        with VideoSink(path) as sink:
+            for i in range(10):
+                if i == 7:
+                    raise error
+                sink.write(FRAME, video_frame(i))
+
+    with pytest.raises(error):
+        run()
+    assert len(play(path)[0]) == 7
+
+
+def test_nothing_is_written_where_there_is_no_frame(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "a.mp4"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_closing_twice_does_no_harm(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "a.mp4")
+    sink.write(FRAME, video_frame(0))
+    sink.close()
+    sink.close()
+    assert len(play(tmp_path / "a.mp4")[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.jpg"])
+def test_unknown_suffixes_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"unknown video suffix .*; expected one of \.mp4, "):
+        VideoSink(tmp_path / name)
+
+
+def test_a_file_cannot_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file: cannot be written: File exists"):
+        VideoSink(tmp_path / "file" / "a.mp4")
+
+
+def test_a_folder_cannot_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").mkdir()
+    with (
+        VideoSink(tmp_path / "a.mp4") as sink,
+        pytest.raises(OutputError, match=r"a\.mp4: OpenCV cannot write a video of 48 x 32"),
+    ):
+        sink.write(FRAME, quadrants())
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "a.mp4") as sink, pytest.raises(InputError, match="expected an image"):
+        sink.write(FRAME, np.zeros((4, 4), np.uint8))
+
+
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", 5)
+    with open_source(path) as source, VideoSink(path) as sink:
+        frame = next(source)
+        with pytest.raises(OutputError, match=r"clip\.avi: is the source itself"):
+            sink.write(frame, frame.image)
+    assert len(play(path)[0]) == 5
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".webm"])
+def test_a_full_disk_is_found_at_the_end(
+    tmp_path: Path, small_disk: Callable[[int], AbstractContextManager[None]], suffix: str
+) -> None:
+    random = np.random.default_rng(0)
+    with small_disk(40_000):
+        sink = VideoSink(tmp_path / f"a{suffix}")
+        for _ in range(20):
+            sink.write(FRAME, random.integers(0, 256, (96, 128, 3), np.uint8))
+        with pytest.raises(OutputError, match=r"the video is not whole, of 20 frames; is the disk full\?"):
+            sink.close()

@@ -1,0 +1,202 @@
+"""The window, a real one on a screen that exists in memory alone, with keys pressed by its own waitKey."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pictures import quadrants
+
+from edgepose.errors import OutputError
+from edgepose.hud import Hud
+from edgepose.media import window as window_module
+from edgepose.media.window import Window
+
+
+class Screen:
+    """Stands in for OpenCV's windows: keys come from a list, one for each time that one is waited for."""
+
+    def __init__(self, keys: str) -> None:
+        self.keys = iter(keys)
+        self.shown: list[np.ndarray] = []
+        self.waits: list[int] = []
+        self.is_open = False
+
+    def namedWindow(self, *_: object) -> None:
+        self.is_open = True
+
+    def destroyWindow(self, _: str) -> None:
+        assert self.is_open
+        self.is_open = False
+
+    def resizeWindow(self, *_: object) -> None:
+        pass
+
+    def imshow(self, _: str, image: np.ndarray) -> None:
+        self.shown.append(image)
+
+    def waitKey(self, wait: int) -> int:
+        self.waits.append(wait)
+        key = next(self.keys, "")
+        assert key or wait == 1, "a pause that nobody ends"
+        if key == "X":  # the mouse, on the cross
+            self.is_open = False
+        return ord(key) if key not in ("", ".", "X") else -1
+
+    def getWindowProperty(self, *_: object) -> float:
+        return 1.0 if self.is_open else -1.0
+
+
+def screen_with(keys: str, monkeypatch: pytest.MonkeyPatch) -> Screen:
+    screen = Screen(keys)
+    for name in ("namedWindow", "destroyWindow", "resizeWindow", "imshow", "waitKey", "getWindowProperty"):
+        monkeypatch.setattr(window_module.cv2, name, getattr(screen, name))
+    return screen
+
+
+@pytest.mark.parametrize(
+    ("keys", "frames"),
+    [("...q", 4), ("\x1b", 1), ("..X", 3), ("ab", 10), (" ...q", 1), (" .. ..q", 4), (" X", 1)],
+    ids=["q", "Escape", "mouse", "other keys", "q in a pause", "pause and on", "mouse in a pause"],
+)
+def test_keys(keys: str, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = screen_with(keys, monkeypatch)
+    with Window("title") as window:
+        for _ in range(10):
+            if not window.show(quadrants()):
+                break
+    assert len(screen.shown) == frames
+    assert not screen.is_open
+    window.close()
+
+
+def test_a_pause_waits_for_keys_instead_of_spinning(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = screen_with(". .. .", monkeypatch)
+    with Window("title") as window:
+        for _ in range(3):
+            assert window.show(quadrants())
+    assert screen.waits[:6] == [1, 1, 50, 50, 50, 1]
+
+
+def test_snapshots_hold_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    screen_with("s s ", monkeypatch)
+    with Window("title", snapshots=tmp_path) as window:
+        window.show(quadrants())
+        window.show(255 - quadrants())
+    first, second = sorted(tmp_path.iterdir(), key=lambda path: path.stem.split("-")[-1])
+    np.testing.assert_array_equal(cv2.imread(str(first)), quadrants())
+    np.testing.assert_array_equal(cv2.imread(str(second)), 255 - quadrants())
+    assert str(first) in caplog.text
+
+
+def test_a_snapshot_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    screen_with("s", monkeypatch)
+    with Window("title", snapshots=tmp_path / "file") as window:
+        assert window.show(quadrants())
+    assert "cannot be written" in caplog.text
+
+
+def test_a_build_without_windows_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_window(*_: object) -> None:
+        raise cv2.error("The function is not implemented")
+
+    monkeypatch.setattr(window_module.cv2, "namedWindow", no_window)
+    with pytest.raises(OutputError, match=r"uninstalling opencv-python-headless.*--save"):
+        Window("title")
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    times = iter([*np.arange(0, 5, 0.5), *np.arange(5, 8, 0.1)])
+    hud = Hud(clock=lambda: next(times))
+    assert hud.fps == 0
+    for _ in range(10):
+        hud.count()
+    assert hud.fps == pytest.approx(2)
+    for _ in range(30):
+        hud.count()
+    assert hud.fps == pytest.approx(10)
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (1280, 720), (40, 60)], ids=str)
+def test_the_figures_stand_in_a_corner_of_a_copy(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 128, np.uint8)
+    hud = Hud()
+    drawn = hud.draw(image, 2, 0)
+    assert (image == 128).all()
+    rows, columns = np.nonzero((drawn != image).any(axis=2))
+    assert len(rows) > 20
+    assert rows.max() < max(0.1 * size[0], 24)
+    assert (hud.draw(image, 2, 7) != drawn).any() or columns.max() > size[1] - 3  # no room for dropped frames
+
+
+PROGRAM = """
+import sys, cv2, numpy as np
+from edgepose.hud import Hud
+from edgepose.media.window import Window
+
+image = np.zeros((360, 640, 3), np.uint8)
+image[:, :320] = (0, 0, 255)
+hud = Hud()
+with Window("edgepose: test") as window:
+    for _ in range(5):
+        hud.count()
+        assert window.show(hud.draw(image, 3, 12))
+    cv2.waitKey(300)
+    print("shown", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def display() -> Iterator[str]:
+    if shutil.which("Xvfb") is None:
+        pytest.skip("no Xvfb; install xvfb for a screen in memory")
+    reading, writing = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "800x600x24", "-nolisten", "tcp"]
+    with subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL) as server:
+        os.close(writing)
+        with os.fdopen(reading) as numbers:
+            number = numbers.readline().strip()  # which it writes when it is ready
+        yield f":{number}"
+        server.terminate()
+
+
+def test_a_real_window(display: str, tmp_path: Path) -> None:
+    if shutil.which("xwd") is None:
+        pytest.skip("no xwd; install x11-apps to take pictures of a screen")
+    environment = {**os.environ, "DISPLAY": display, "QT_LOGGING_RULES": "*=false"}
+    environment.pop("WAYLAND_DISPLAY", None)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, **pipes) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "shown\n", program.communicate()[1]
+        picture = _screenshot(display)
+        _, said = program.communicate("\n", timeout=30)
+    assert program.returncode == 0, said
+    cv2.imwrite(str(tmp_path / "screen.png"), picture)
+    red = (picture == (0, 0, 255)).all(axis=2)
+    # The left half of the window, but for the figures in its corner.
+    assert 0.8 * 320 * 360 < red.sum() <= 320 * 360
+    rows, columns = np.nonzero(red)
+    assert (np.ptp(rows), np.ptp(columns)) == (359, 319)
+
+
+def _screenshot(display: str) -> np.ndarray:
+    """The screen (H, W, 3) BGR, out of xwd's format: a header of big-endian words, a table of colours, and pixels."""
+    data = subprocess.run(["xwd", "-root", "-silent", "-display", display], check=True, capture_output=True).stdout
+    header = np.frombuffer(data, ">u4", 25)
+    size, height, width, bits, stride, colours = (int(header[i]) for i in (0, 5, 4, 11, 12, 19))
+    pixels = np.frombuffer(data, np.uint8, height * stride, size + 12 * colours).reshape(height, stride)
+    return pixels[:, : width * bits // 8].reshape(height, width, bits // 8)[..., :3]
