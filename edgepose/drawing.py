@@ -1,0 +1,163 @@
+"""People onto a picture: limbs, joints and identities.
+
+All lines of a colour go to OpenCV in one call; joints are lines of no length, which its round line ends turn into discs.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import InputError
+from edgepose.media.images import check_image
+from edgepose.poses import Poses
+from edgepose.skeleton import Skeleton
+
+Colour = tuple[int, int, int]  # BGR
+
+# Warm colours for the right side, cool ones for the left, told apart also by colour-blind people: Okabe and Ito's
+# palette (jfly.uni-koeln.de/color), two of its colours brightened for dark photos.
+_PALETTE: dict[tuple[str, str], Colour] = {
+    ("right", "face"): (66, 228, 240),  # yellow
+    ("right", "arm"): (0, 159, 230),  # orange
+    ("right", "leg"): (40, 84, 235),  # vermilion
+    ("left", "face"): (233, 180, 86),  # sky blue
+    ("left", "arm"): (215, 130, 20),  # blue
+    ("left", "leg"): (130, 185, 0),  # bluish green
+}
+_MIDDLE: Colour = (240, 240, 240)
+_PARTS = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
+_OUTLINE: Colour = (24, 24, 24)
+
+# A line is this part of the picture's shorter side: 4 px at 720p, 7 at 1080p.
+_THICKNESS = 1 / 160
+# OpenCV takes coordinates in sixteenths of a pixel ...
+_SHIFT = 4
+# ... as 32-bit integers: points further out than this, in pixels, are not worth drawing exactly.
+_FAR = 1e6
+# The hues of neighbouring identities are the golden ratio of the circle apart, so that they differ however many there are.
+_GOLDEN = 0.618034
+
+
+def draw_poses(
+    image: NDArray[np.uint8],
+    poses: Poses,
+    *,
+    color_by: Literal["limb", "person"] = "limb",
+    thickness: int | None = None,
+    min_score: float = 0.0,
+) -> NDArray[np.uint8]:
+    """`image` with `poses` drawn on it, as a new image; identities are written where a tracker gave them.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        poses: People in pixels of `image`.
+        color_by: "limb": a colour per limb, warm at the person's right, cool at the left. "person": a colour per
+            identity, always the same for the same one, or per place in the list where there are none.
+        thickness: Of lines, in pixels; None: by the size of the image.
+        min_score: Keypoints that score less, in [0, 1], are not drawn.
+
+    Raises:
+        InputError: `image` is not an image, or `color_by` is neither of the two.
+    """
+    check_image(image)
+    if color_by not in ("limb", "person"):
+        raise InputError(f"color_by is {color_by!r}; expected 'limb' or 'person'")
+    canvas = image.copy()
+    shown = (poses.scores > 0) & (poses.scores >= min_score) & (np.abs(poses.keypoints) < _FAR).all(axis=2)
+    if not shown.any():
+        return canvas
+    width = max(1, round(min(image.shape[:2]) * _THICKNESS)) if thickness is None else max(1, thickness)
+    # NaN is no number for the cast; what it becomes is not shown.
+    points = (np.where(shown[..., None], poses.keypoints, 0) * (1 << _SHIFT)).round().astype(np.int32)
+    limbs = np.array(poses.skeleton.limbs)
+    bones = points[:, limbs]  # (N, L, 2, 2)
+    has_bone = shown[:, limbs[:, 0]] & shown[:, limbs[:, 1]]  # (N, L)
+    joints = np.repeat(points[:, :, None], 2, axis=2)  # (N, K, 2, 2)
+
+    border = max(2, round(width / 2))  # On both sides together: it sets the figure off from any background.
+    style = _style(poses.skeleton)
+    discs = np.broadcast_to(np.rint(style.disc_sizes * width).astype(int), shown.shape)
+    _lines(canvas, bones[has_bone], _OUTLINE, width + border)
+    _discs(canvas, joints[shown], discs[shown] + border, _OUTLINE)
+    if color_by == "limb":
+        for colour in (*_PALETTE.values(), _MIDDLE):
+            chosen = has_bone & np.array([c == colour for c in style.limb_colours])
+            _lines(canvas, bones[chosen], colour, width)
+        for colour in (*_PALETTE.values(), _MIDDLE):
+            chosen = shown & np.array([c == colour for c in style.joint_colours])
+            _discs(canvas, joints[chosen], discs[chosen], colour)
+    else:
+        # The best person last, on top.
+        for i in reversed(range(len(poses))):
+            colour = person_colour(i if poses.ids is None else int(poses.ids[i]))
+            _lines(canvas, bones[i][has_bone[i]], colour, width)
+            _discs(canvas, joints[i][shown[i]], discs[i][shown[i]], colour)
+    if poses.ids is not None:
+        for number, person, found in zip(poses.ids.tolist(), poses.keypoints, shown, strict=True):
+            if found.any():
+                _write_id(canvas, number, person[found], width)
+    return canvas
+
+
+def person_colour(number: int) -> Colour:
+    """The colour (BGR) of identity `number`: the same for the same number, well apart for neighbours."""
+    red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1.0, 0.65, 1.0)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+def _lines(canvas: NDArray[np.uint8], ends: NDArray[np.int32], colour: Colour, thickness: int) -> None:
+    """Draw lines (M, 2, 2) in sixteenths of a pixel."""
+    if len(ends):
+        cv2.polylines(canvas, list(ends[:, :, None]), False, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _discs(canvas: NDArray[np.uint8], ends: NDArray[np.int32], sizes: NDArray[np.int_], colour: Colour) -> None:
+    """Draw discs of `sizes` (M,), in pixels across, at points given as lines (M, 2, 2) of no length."""
+    for size in set(sizes.tolist()):
+        _lines(canvas, ends[sizes == size], colour, size)
+
+
+def _write_id(canvas: NDArray[np.uint8], number: int, found: NDArray[np.float32], width: int) -> None:
+    """Write `number` on a label above the highest of the keypoints `found` (M, 2), inside the picture."""
+    text, font, scale, stroke = str(number), cv2.FONT_HERSHEY_SIMPLEX, max(0.35, 0.15 * width), max(1, width // 3)
+    (wide, high), _ = cv2.getTextSize(text, font, scale, stroke)
+    x, y = found[found[:, 1].argmin()]
+    # Between the edges, so that the number of somebody half in the picture can still be read.
+    left = int(np.clip(x - wide / 2, width, max(width, canvas.shape[1] - wide - width)))
+    bottom = int(np.clip(y - 4 * width, high + width, max(high + width, canvas.shape[0] - width)))
+    corners = (left - width, bottom - high - width), (left + wide + width - 1, bottom + width - 1)
+    cv2.rectangle(canvas, *corners, person_colour(number), cv2.FILLED)
+    cv2.putText(canvas, text, (left, bottom), font, scale, _OUTLINE, stroke, cv2.LINE_AA)
+
+
+class _Style(NamedTuple):
+    """How a skeleton is drawn: colours of its L limbs and K keypoints, and (K,) disc sizes in line widths."""
+
+    limb_colours: tuple[Colour, ...]
+    joint_colours: tuple[Colour, ...]
+    disc_sizes: NDArray[np.float64]
+
+
+@lru_cache(maxsize=8)
+def _style(skeleton: Skeleton) -> _Style:
+    side = [{"r": "right", "l": "left"}[name[0]] if name[1] == "_" else "middle" for name in skeleton.keypoints]
+    part = [_PARTS.get(name.rpartition("_")[2], "face") for name in skeleton.keypoints]
+
+    def colour(*ends: int) -> Colour:
+        # From the neck to a shoulder is that shoulder's side; from hip to hip is neither.
+        sides = {side[i] for i in ends} - {"middle"}
+        if len(sides) != 1:
+            return _MIDDLE
+        return _PALETTE[sides.pop(), max((part[i] for i in ends), key=("face", "arm", "leg").index)]
+
+    return _Style(
+        tuple(colour(a, b) for a, b in skeleton.limbs),
+        tuple(colour(i) for i in range(len(skeleton))),
+        np.array([1.4 if p == "face" else 2.0 for p in part]),  # Eyes and ears lie close together.
+    )

@@ -1,0 +1,261 @@
+"""`PoseEstimator`: picks a model, an engine and a pipeline. The one class that most users need."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.decoding import warm_up
+from edgepose.decoding.heatmaps import Refinement
+from edgepose.engines import Engine
+from edgepose.engines.openvino import SUFFIXES, Hint, OpenVINOEngine, Precision, described, read_network
+from edgepose.errors import InputError, MissingExtraError, ModelError
+from edgepose.media.images import check_image
+from edgepose.media.sources import Frame, Source, open_source
+from edgepose.pipelines.bottom_up import BottomUp
+from edgepose.pipelines.detection import Detector, SSDDetector, boxes_around
+from edgepose.pipelines.overlap import Started, freshest, in_order
+from edgepose.pipelines.top_down import TopDown
+from edgepose.poses import Poses
+from edgepose.tracking import Tracker
+from edgepose.zoo.download import fetch
+from edgepose.zoo.registry import Model, describe_file, get, undescribed
+
+# Least score of a keypoint. Half of what the reference decoder asks for finds more people, at little noise: chosen by
+# benchmarks/accuracy.py.
+MIN_SCORE = 0.05
+
+
+# Crops in a batch. On CPUs a crop costs the same in any batch, so that each goes as soon as it is cut; chosen by
+# benchmarks/top_down.py. GPUs need many at a time.
+BATCH_SIZE = {"openvino": 1, "torch": 32}
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatedFrame(Frame):
+    """A frame of a source with the people in it.
+
+    Attributes:
+        poses: The people, best first.
+    """
+
+    poses: Poses
+
+
+class PoseEstimator:
+    """Finds people and their keypoints in images.
+
+    Threads may share one: calls are independent of each other.
+
+    Args:
+        model: A name of the zoo (`edgepose models list`), or a path to a .xml, .onnx or .pb file. A file describes itself
+            (as the converters of edgepose write it), or NAME.yaml beside it does.
+        device: OpenVINO device: "CPU", "GPU", "AUTO", ...; or PyTorch's: "cpu", "cuda", "cuda:1".
+        backend: What runs the network: "openvino"; or "torch", which runs checkpoints of top-down models as they are. None:
+            "torch" for a CUDA device, else "openvino".
+        input_size: Height of the network's input in pixels, its width following the image's aspect in a few steps; or
+            (height, width), fixed. Smaller is faster, larger finds smaller people. None: the model's own height.
+        threads: Processor threads at most; None: all cores.
+        streams: Networks run at a time at most; None: as the hint has it.
+        hint: "latency" for the quickest single answer, "throughput" for the most frames a second.
+        precision: "f32", "f16" or "bf16" arithmetic; None: the device's choice.
+        min_score: Least score of a keypoint, in [0, 1]. Higher finds fewer people, and fewer that are not there.
+        detector: Finds the people for a top-down model where the caller gives no boxes: a name or file of a detector, or of a
+            bottom-up model, around whose people boxes are put ("default" for the default one); or a function from an image
+            to boxes (N, 4) x0, y0, x1, y1, or (N, 5) with a confidence behind. It runs on the CPU.
+        batch_size: Crops that go through a top-down network together at most. None: 1 with OpenVINO, 32 with PyTorch.
+        refinement: How a top-down model places a keypoint between the cells of its map: "quarter" or "dark".
+        flip_test: Run a top-down model on the mirrored crops, too: somewhat more accurate, at twice the time.
+
+    Raises:
+        MissingExtraError: The backend is "torch", and PyTorch is not installed.
+        UnknownModelError: No model has this name.
+        DownloadError: Its files are not here and cannot be fetched.
+        ModelError: The file cannot be read, nothing describes it, or it is not a pose model.
+        DeviceError: The device is not there.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "default",
+        *,
+        device: str = "CPU",
+        backend: Literal["openvino", "torch"] | None = None,
+        input_size: int | tuple[int, int] | None = None,
+        threads: int | None = None,
+        streams: int | None = None,
+        hint: Hint = "latency",
+        precision: Precision | None = None,
+        min_score: float = MIN_SCORE,
+        detector: str | Path | Detector | None = None,
+        batch_size: int | None = None,
+        refinement: Refinement = "quarter",
+        flip_test: bool = False,
+    ) -> None:
+        backend = backend or ("torch" if device.lower().startswith("cuda") else "openvino")
+        if backend not in ("openvino", "torch"):
+            raise InputError(f"backend is {backend!r}; expected 'openvino' or 'torch'")
+        if hint not in ("latency", "throughput"):
+            raise InputError(f"hint is {hint!r}; expected 'latency' or 'throughput'")
+        if not 0 <= min_score <= 1:
+            raise InputError(f"min_score is {min_score}; expected a number in [0, 1]")
+        options: dict[str, Any] = {"threads": threads, "streams": streams, "hint": hint, "precision": precision}
+        engine: Engine
+        if backend == "torch":
+            engine, self.model = _on_torch(model, device, **options)
+        else:
+            path, self.model = locate(model)
+            engine = OpenVINOEngine(read_network(path), self.model, device=device, **options)
+        self.engine = engine
+        self.input_size = self.model.size[0] if input_size is None else input_size
+        batch_size = BATCH_SIZE[backend] if batch_size is None else batch_size
+        self.pipeline: BottomUp | TopDown
+        if self.model.decoder == "paf":
+            if detector is not None:
+                raise InputError(f"detector given, but {self.model.name} is bottom-up and finds people by itself; leave it out")
+            self.pipeline = BottomUp(engine, self.model, input_size=self.input_size, min_score=min_score)
+        elif self.model.decoder == "heatmaps":
+            self.pipeline = TopDown(
+                engine,
+                self.model,
+                detector=_detector(detector, threads) if isinstance(detector, str | Path) else detector,
+                input_size=self.input_size,
+                min_score=min_score,
+                batch_size=batch_size,
+                refinement=refinement,
+                flip_test=flip_test,
+            )
+        else:
+            raise ModelError(
+                f"{self.model.name} is a {self.model.task} model; expected a bottom-up PAF model or a top-down one"
+            )
+        # Frames whose people share batches, where the most frames a second count more than the quickest answer.
+        self._together = 4 if hint == "throughput" and batch_size > 1 else 1
+        warm_up()
+
+    def __call__(self, image: NDArray[np.uint8], *, boxes: Any = None) -> Poses:
+        """People in `image` (H, W, 3) uint8 BGR, best first.
+
+        Args:
+            image: The frame.
+            boxes: For a top-down model, where the people are: (N, 4) x0, y0, x1, y1 in pixels, or (N, 5) with a confidence
+                behind. What sticks out of the frame is cut off, boxes outside are dropped, and of more than 256 the most
+                confident are taken. None: the detector says.
+
+        Raises:
+            InputError: The image has another shape or type; the boxes are none, or the model does not take any.
+        """
+        check_image(image)
+        if isinstance(self.pipeline, TopDown):
+            return self.pipeline.start(image, boxes)()
+        if boxes is not None:
+            raise InputError(f"boxes given, but {self.model.name} is bottom-up and finds people by itself; leave them out")
+        return self.pipeline.start(image)()
+
+    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
+        """People in each of `images`, as one by one."""
+        return [poses for _, poses in in_order(images, self.start, self._requests, self._together)]
+
+    def stream(
+        self, source: Source | str | int | Path | Iterable[NDArray[np.uint8]], *, track: bool = False, smooth: bool = False
+    ) -> Generator[EstimatedFrame, None, None]:
+        """People in each frame of a source: a file, a folder, a glob, a video, a camera (0), a URL, or images.
+
+        A frame is decoded while the network runs on the next. Of what is live, cameras and network streams, only the newest
+        frame is taken, and the rest is counted in `Source.dropped`.
+
+        Args:
+            source: What to read; see `edgepose.media.sources.open_source`.
+            track: Give people identities that last from frame to frame.
+            smooth: Smooth the keypoints over time; tracks, too.
+
+        Raises:
+            SourceError: The source cannot be opened or read.
+        """
+        tracker = Tracker(smooth=smooth) if track or smooth else None
+        with source if isinstance(source, Source) else open_source(source) as frames:
+            if frames.is_live:
+                results = freshest(frames, self._start_frames, self._requests)
+            else:
+                results = in_order(frames, self._start_frames, self._requests, self._together)
+            for frame, poses in results:
+                if tracker is not None:
+                    poses = tracker.update(poses, frame.timestamp)
+                yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses)
+
+    def start(self, images: Sequence[NDArray[np.uint8]]) -> list[Started]:
+        """Start the network on `images`; call what is returned for each, for the people in it.
+
+        Raises:
+            InputError: An image has another shape or type.
+        """
+        for image in images:
+            check_image(image)
+        if isinstance(self.pipeline, TopDown):
+            return self.pipeline.start_together(images)
+        return [self.pipeline.start(image) for image in images]
+
+    def _start_frames(self, frames: list[Frame]) -> list[Started]:
+        return self.start([frame.image for frame in frames])
+
+    def _requests(self) -> int:
+        return self.engine.requests
+
+
+def _detector(name: str | Path, threads: int | None) -> Detector:
+    """What finds the people: a detector, or a bottom-up model and boxes around its people."""
+    path, description = locate(name)
+    if description.decoder not in ("ssd", "paf"):
+        raise ModelError(f"{description.name} is a {description.task} model; expected a detector, or a bottom-up PAF model")
+    engine = OpenVINOEngine(read_network(path), description, threads=threads)
+    if description.decoder == "ssd":
+        return SSDDetector(engine, description)
+    people = BottomUp(engine, description, input_size=description.size[0], min_score=MIN_SCORE)
+    return lambda image: boxes_around(people.start(image)())
+
+
+def _on_torch(
+    model: str | Path, device: str, *, threads: int | None, streams: int | None, hint: Hint, precision: Precision | None
+) -> tuple[Engine, Model]:
+    """A checkpoint of a top-down model on PyTorch, and its description."""
+    try:
+        from edgepose.engines import torch as backend
+    except ImportError as error:
+        raise MissingExtraError("PyTorch", "torch") from error
+    if threads is not None or streams is not None:
+        raise InputError("threads and streams are OpenVINO's; set OMP_NUM_THREADS for PyTorch, or leave backend and device out")
+    path = Path(model)
+    description = describe_file(path) if path.suffix in backend.SUFFIXES else get(str(model))
+    if description is None:
+        raise undescribed(path)
+    if description.decoder != "heatmaps":
+        raise ModelError(f"{description.name} is a {description.task} model; expected a top-down one for PyTorch")
+    if path.suffix not in backend.SUFFIXES:
+        path = fetch(description)
+    return backend.TorchEngine(backend.read_network(path), description, device=device, precision=precision), description
+
+
+def locate(model: str | Path) -> tuple[Path, Model]:
+    """The file to open for `model`, a path or a name of the zoo (fetched if need be), and its description.
+
+    Raises:
+        UnknownModelError: No model has this name.
+        DownloadError: Its files are not here and cannot be fetched.
+        ModelError: It is a file that nothing describes, or it needs conversion first.
+    """
+    path = Path(model)
+    if path.suffix in SUFFIXES:
+        description = described(read_network(path), path) if path.suffix == ".xml" else None
+        description = description or describe_file(path)
+        if description is None:
+            raise undescribed(path)
+        return path, description
+    entry = get(str(model))
+    if entry.conversion is not None:
+        raise ModelError(f"{entry.name} is a checkpoint that needs conversion; see: edgepose models info {entry.name}")
+    return fetch(entry), entry

@@ -1,0 +1,175 @@
+"""COCO keypoint AP of any estimator, over any annotation file in COCO's format, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgepose.errors import InputError, MissingExtraError, SourceError
+from edgepose.media.images import read_image
+from edgepose.poses import Poses
+from edgepose.skeleton import COCO17
+
+# COCO's ten figures, in the order of pycocotools: AP and AR over OKS 0.50:0.95, at 0.50, at 0.75, and by the size of people.
+FIGURES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        figures: COCO's ten figures by name, in percent.
+        images: How many images they are of.
+        results: COCO keypoint results, as its evaluation server takes them.
+    """
+
+    figures: dict[str, float]
+    images: int
+    results: list[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, rounded to hundredths of a percent, and the number of images."""
+        return {**{name: round(value, 2) for name, value in self.figures.items()}, "images": self.images, "unit": "percent"}
+
+
+def evaluate(
+    estimate: Callable[..., Poses],
+    annotations: Path,
+    images: Path,
+    *,
+    boxes: Literal["annotations", "detector"] = "detector",
+    max_images: int | None = None,
+    progress: Callable[[list[dict[str, Any]]], Iterable[dict[str, Any]]] = iter,
+) -> Evaluation:
+    """Keypoint AP and AR of `estimate`.
+
+    Args:
+        estimate: From an image (H, W, 3) uint8 BGR to the people in it, such as a `PoseEstimator`.
+        annotations: COCO keypoint annotations. Every image that it lists counts, also those without people.
+        images: The folder with the images, by their `file_name`.
+        boxes: "annotations" calls `estimate(image, boxes=...)` with the boxes of the annotated people, as the tables of
+            top-down papers with ground-truth boxes have it; "detector" leaves it to find them.
+        max_images: The first so many images alone.
+        progress: Wraps the list of images, to watch them go by.
+
+    Raises:
+        SourceError: The annotations or an image cannot be read.
+        InputError: The annotations are not COCO's keypoints.
+        MissingExtraError: pycocotools is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingExtraError("pycocotools", "eval") from error
+
+    content = _read_annotations(annotations)
+    listed = content["images"][:max_images]
+    absent = [image["file_name"] for image in listed if not (images / image["file_name"]).is_file()]
+    if absent:
+        raise SourceError(f"{len(absent)} of {len(listed)} images of {annotations} are not in {images}, such as {absent[0]}")
+
+    results: list[dict[str, Any]] = []
+    people = _boxes(content["annotations"])
+    for image in progress(listed):
+        known = {"boxes": people.get(image["id"], [])} if boxes == "annotations" else {}
+        results += estimate(read_image(images / image["file_name"]), **known).to_coco(image["id"])
+    if not results:
+        return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), results)
+
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+        truth = COCO()
+        truth.dataset = content
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes([dict(result) for result in results]), "keypoints")
+        evaluation.params.imgIds = [image["id"] for image in listed]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    # A figure over nobody, such as APm without people of medium size, is -1.
+    figures = {name: max(0.0, 100 * float(value)) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
+    return Evaluation(figures, len(listed), results)
+
+
+def _boxes(annotations: list[dict[str, Any]]) -> dict[int, list[list[float]]]:
+    """Boxes x0, y0, x1, y1 by image, of the people with keypoints; an empty box is none."""
+    boxes: dict[int, list[list[float]]] = {}
+    for person in annotations:
+        x, y, width, height = person["bbox"]
+        if person["num_keypoints"] and not person["iscrowd"] and min(width, height) > 0:
+            boxes.setdefault(person["image_id"], []).append([x, y, x + width, y + height])
+    return boxes
+
+
+def _read_annotations(path: Path) -> dict[str, Any]:
+    """What evaluation needs of the file, in the shape that pycocotools expects."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: no JSON: {error}; expected COCO keypoint annotations") from error
+    try:
+        return _normalised(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: an image or annotation lacks {error}; expected COCO keypoint annotations") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path}: no COCO annotations: {error}; expected lists of images, annotations and categories"
+        ) from error
+
+
+def _normalised(content: Any) -> dict[str, Any]:
+    """Images and people alone: of one category, 1, as `Poses.to_coco` has it, and with all that pycocotools asks for."""
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
+        raise InputError("no COCO annotations; expected an object with images, annotations and categories")
+    if not content["images"] or not content["annotations"]:
+        raise InputError(f"{len(content['images'])} images, {len(content['annotations'])} annotations; expected some")
+    images = [{"id": image["id"], "file_name": _below(image["file_name"])} for image in content["images"]]
+    known = {image["id"] for image in images}
+    people = {category["id"] for category in content["categories"] if category.get("keypoints")}
+    annotations: list[dict[str, Any]] = []
+    for annotation in content["annotations"]:
+        if annotation["category_id"] not in people or annotation["image_id"] not in known:
+            continue
+        if "keypoints" not in annotation:
+            raise InputError("annotations without keypoints; expected COCO's person_keypoints, not its instances")
+        points = annotation["keypoints"]
+        if len(points) != 3 * len(COCO17):
+            raise InputError(
+                f"an annotation has {len(points)} numbers in its keypoints; expected COCO's 17 times x, y, visibility"
+            )
+        labelled = sum(visibility > 0 for visibility in points[2::3])
+        annotations.append(
+            {
+                # Numbered anew: pycocotools takes a match with number 0 for none.
+                "id": len(annotations) + 1,
+                "image_id": annotation["image_id"],
+                "category_id": 1,
+                "keypoints": points,
+                "num_keypoints": annotation.get("num_keypoints", labelled),
+                "iscrowd": annotation.get("iscrowd", 0),
+                "area": annotation["area"],
+                "bbox": annotation["bbox"],
+            }
+        )
+    if not any(a["num_keypoints"] and not a["iscrowd"] for a in annotations):
+        raise InputError(
+            "annotations without keypoints: nobody is labelled; expected COCO's person_keypoints, not its instances"
+        )
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+
+
+def _below(file_name: str) -> str:
+    path = Path(file_name)
+    if not path.name or path.is_absolute() or ".." in path.parts:
+        raise InputError(f"an image has the file_name {file_name!r}; expected one below the folder")
+    return file_name

@@ -1,0 +1,103 @@
+"""The network is kept busy: it runs on the next picture while the one before is decoded, and drawn by whoever asked."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from edgepose.poses import Poses
+
+_Item = TypeVar("_Item")
+_Item_co = TypeVar("_Item_co", covariant=True)
+
+
+class Started:
+    """A picture that the network runs on. Call it to wait for the people in it.
+
+    Args:
+        finish: Waits for the network, and decodes.
+        wait: Returns when the network is done, without decoding; None: `finish` alone can tell.
+    """
+
+    def __init__(self, finish: Callable[[], Poses], wait: Callable[[], object] | None = None) -> None:
+        self._finish = finish
+        self._wait = wait
+        self._poses: Poses | None = None
+
+    def wait(self) -> None:
+        """Wait until the network is free for another picture."""
+        if self._wait is None:
+            self()
+        else:
+            self._wait()
+
+    def __call__(self) -> Poses:
+        """The people, best first. May be called again."""
+        if self._poses is None:
+            self._poses = self._finish()
+        return self._poses
+
+
+class Live(Protocol[_Item_co]):
+    """Items that come at their own pace."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether one waits."""
+
+    def __next__(self) -> _Item_co:
+        """The next, when it has come."""
+
+
+def in_order(
+    items: Iterable[_Item],
+    start: Callable[[list[_Item]], list[Started]],
+    requests: Callable[[], int],
+    together: int = 1,
+) -> Iterator[tuple[_Item, Poses]]:
+    """Each item with its people, in order, at the network's own rate.
+
+    Args:
+        items: What to find people in.
+        start: Starts the network on some items.
+        requests: How many the device runs at a time: so many are under way while the caller has the one before.
+        together: How many items are started at once.
+    """
+    running: deque[tuple[_Item, Started]] = deque()
+    rest = iter(items)
+    while group := list(islice(rest, together)):
+        running.extend(zip(group, start(group), strict=True))
+        while len(running) > max(requests(), together):
+            done, started = running.popleft()
+            yield done, started()
+    for done, started in running:
+        yield done, started()
+
+
+def freshest(
+    items: Live[_Item], start: Callable[[list[_Item]], list[Started]], requests: Callable[[], int]
+) -> Iterator[tuple[_Item, Poses]]:
+    """Each item with its people, in order, none older than need be.
+
+    An item is taken only when the network is free for it, so it waits in no queue; and where none has come yet, the one
+    before is decoded at once instead of after the next. Where several run at a time, though, all of them are fed first: that
+    is more frames a second, and older ones. Arguments as of `in_order`.
+    """
+    running: deque[tuple[_Item, Started]] = deque()
+    while True:
+        if len(running) >= requests():
+            running[0][1].wait()
+        if items.ready or len(running) < requests():
+            try:
+                item = next(items)
+            except StopIteration:
+                break
+            running.append((item, start([item])[0]))
+            if len(running) <= requests():
+                continue
+        done, started = running.popleft()
+        yield done, started()
+    for done, started in running:
+        yield done, started()

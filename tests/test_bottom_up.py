@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny_models
+
+import edgepose
+from edgepose.engines.openvino import OpenVINOEngine
+from edgepose.pipelines.bottom_up import BottomUp
+from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
+from edgepose.zoo.registry import from_yaml
+
+MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
+
+
+class OnePerson:
+    """An engine that sees the same person at a known place of the input, whatever the picture."""
+
+    output_channels = (19, 38)
+
+    def __init__(self, cells: np.ndarray) -> None:
+        self.cells = cells  # (18, 2) x, y
+        self.batches: list[np.ndarray] = []
+
+    def submit(self, batch: np.ndarray) -> OnePerson:
+        self.batches.append(batch.copy())
+        return self
+
+    def result(self) -> list[np.ndarray]:
+        height, width = (side // 8 for side in self.batches[-1].shape[1:3])
+        y, x = np.mgrid[:height, :width]
+        heatmaps = np.zeros((1, 19, height, width), np.float32)
+        pafs = np.zeros((1, 38, height, width), np.float32)
+        for k, (px, py) in enumerate(self.cells):
+            heatmaps[0, k] = 0.9 * np.exp(-((x - px) ** 2 + (y - py) ** 2) / 2)
+        for (a, b), channels in zip(PAF_LIMBS, PAF_CHANNELS, strict=True):
+            start, limb = self.cells[a], self.cells[b] - self.cells[a]
+            length = np.hypot(*limb)
+            along = ((x - start[0]) * limb[0] + (y - start[1]) * limb[1]) / length
+            across = np.abs((x - start[0]) * limb[1] - (y - start[1]) * limb[0]) / length
+            on = (along > -1) & (along < length + 1) & (across < 1.5)
+            for channel, component in zip(channels, limb / length, strict=True):
+                pafs[0, channel][on] = component
+        return [heatmaps, pafs]
+
+
+def person(x: float, y: float) -> np.ndarray:
+    """A standing person, 18 keypoints in cells, head at (x, y)."""
+    shape = [
+        (0, 0),
+        (0, 4),
+        (-3, 4),
+        (-5, 9),
+        (-6, 14),
+        (3, 4),
+        (5, 9),
+        (6, 14),
+        (-2, 14),
+        (-3, 20),
+        (-3, 26),
+        (2, 14),
+        (3, 20),
+    ]
+    return np.array([*shape, (3, 26), (-1.5, -1.5), (1.5, -1.5), (-3.5, -1), (3.5, -1)], float) + np.array((x, y))
+
+
+@pytest.mark.parametrize(
+    ("frame", "input_size"),
+    [
+        ((480, 640), 368),
+        ((368, 492), 368),
+        ((1080, 1920), 256),
+        ((640, 480), 256),
+        ((300, 3000), 256),
+        ((333, 777), (272, 480)),
+    ],
+    ids=["640x480", "no scaling", "camera", "upright", "panorama", "fixed size"],
+)
+def test_keypoints_come_back_to_where_they_are_in_the_frame(frame, input_size):
+    cells = person(9, 4)
+    engine = OnePerson(cells)
+    pipeline = BottomUp(engine, MODEL, input_size=input_size, min_score=0.1)
+    poses = pipeline.start(np.zeros((*frame, 3), np.uint8))()
+
+    # Where the frame lies in the input is known from the picture that the engine was given: padding is 128, the frame 0.
+    content = engine.batches[0][0][..., 0] < 64
+    scaled_height, scaled_width = content[:, 0].sum(), content[0].sum()
+    assert content[:scaled_height, :scaled_width].all()
+    assert not content[scaled_height:].any()
+    assert not content[:, scaled_width:].any()
+    scale = np.array([scaled_width / frame[1], scaled_height / frame[0]])
+    expected = (cells * 8 + 4) / scale - 0.5
+
+    assert len(poses) == 1
+    # Peaks lie on quarter cells: at most an eighth of a cell, one input pixel, off on each axis.
+    assert np.abs(poses.keypoints[0] - expected).max() * scale.max() <= 1.01
+    assert poses.skeleton is edgepose.OPENPOSE18
+
+
+def test_aspect_is_kept_and_the_whole_frame_is_seen():
+    engine = OnePerson(person(9, 4))
+    image = np.zeros((480, 640, 3), np.uint8)
+    image[:, -8:] = 255
+    image[-8:, :] = 255
+    BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image)()
+    given = engine.batches[0][0]
+    assert given.shape == (368, 496, 3)
+    assert given[180, 487].min() > 200  # the right edge, at 640 * 368 / 480 = 490.7
+    assert given[365, 200].min() > 200  # the lower edge
+    np.testing.assert_array_equal(given[180, 492:], 128)  # the padding
+
+
+def test_padding_is_the_mean_in_the_frames_colour_order():
+    text = tiny_models.DESCRIPTION.replace("BGR", "RGB").replace("[128, 128, 128]", "[10, 20, 30]")
+    engine = OnePerson(person(9, 4))
+    BottomUp(engine, from_yaml("tiny", text, "tests"), input_size=(256, 456), min_score=0.1).start(
+        np.zeros((100, 100, 3), np.uint8)
+    )()
+    np.testing.assert_array_equal(engine.batches[0][0][0, -1], [30, 20, 10])
+
+
+def test_min_score_leaves_out_the_weak():
+    engine = OnePerson(person(9, 4))
+    image = np.zeros((368, 492, 3), np.uint8)
+    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image)()) == 1
+    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.99).start(image)()) == 0
+
+
+@pytest.mark.parametrize("size", [0, -8, 100, 8192, (256, 100), (100, 256)])
+def test_sizes_that_no_network_takes(size):
+    with pytest.raises(edgepose.InputError, match="expected multiples of 8"):
+        BottomUp(OnePerson(person(9, 4)), MODEL, input_size=size, min_score=0.1)
+
+
+@pytest.mark.parametrize("channels", [(17,), (19,), (19, 38, 5), (38, 38), (56,)])
+def test_outputs_that_fit_no_decoder(channels):
+    engine = OpenVINOEngine(tiny_models.network(channels), MODEL)
+    with pytest.raises(edgepose.ModelError, match="fit no bottom-up decoder; expected 57, or 19") as caught:
+        BottomUp(engine, MODEL, input_size=64, min_score=0.1)
+    assert str(list(channels)) in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [(19, 38), (38, 19), (57,), (18, 38)])
+def test_outputs_are_told_by_their_channels(channels):
+    engine = OpenVINOEngine(tiny_models.network(channels), MODEL)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    heatmaps, pafs = BottomUp(engine, MODEL, input_size=64, min_score=0.1)._split([o[0] for o in engine.infer(image[None])])
+    assert (len(heatmaps), len(pafs)) == (min(19, channels[0]) if channels != (38, 19) else 19, 38)

@@ -1,0 +1,191 @@
+"""Drawn poses: where the lines are, what colour they have, and that nothing breaks them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgepose.drawing import draw_poses, person_colour
+from edgepose.errors import InputError
+from edgepose.poses import Poses
+from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
+
+# A person from the front, in a box of height 1: the right side is at the left of the picture.
+STANDING = {
+    "nose": (0.25, 0.08), "neck": (0.25, 0.18), "r_eye": (0.23, 0.06), "l_eye": (0.27, 0.06), "r_ear": (0.2, 0.07),
+    "l_ear": (0.3, 0.07), "r_shoulder": (0.15, 0.2), "l_shoulder": (0.35, 0.2), "r_elbow": (0.08, 0.35),
+    "l_elbow": (0.42, 0.35), "r_wrist": (0.05, 0.5), "l_wrist": (0.45, 0.5), "r_hip": (0.18, 0.52), "l_hip": (0.32, 0.52),
+    "r_knee": (0.17, 0.74), "l_knee": (0.33, 0.74), "r_ankle": (0.16, 0.95), "l_ankle": (0.34, 0.95),
+}  # fmt: skip
+
+
+def standing(
+    count: int = 1,
+    *,
+    skeleton: Skeleton = OPENPOSE18,
+    height: float = 300,
+    ids: list[int] | None = None,
+    left: float = 20,
+    top: float = 20,
+) -> Poses:
+    """People side by side."""
+    person = np.array([STANDING[name] for name in skeleton.keypoints], np.float32) * height
+    offsets = np.array([(left + i * height * 0.5, top) for i in range(count)], np.float32)
+    keypoints = person + offsets[:, None]
+    scores, confidence = np.ones((count, len(skeleton)), np.float32), np.ones(count, np.float32)
+    return Poses(keypoints, scores, confidence, skeleton, None if ids is None else np.array(ids))
+
+
+def blank(height: int = 360, width: int = 640) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def at(image: NDArray[np.uint8], poses: Poses, *names: str, person: int = 0) -> list[int]:
+    """The colour in the middle between keypoints."""
+    x, y = poses.keypoints[person, [poses.skeleton.keypoints.index(n) for n in names]].mean(axis=0)
+    return image[round(float(y)), round(float(x))].tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("skeleton", [OPENPOSE18, COCO17], ids=lambda s: s.name)
+@pytest.mark.parametrize("color_by", ["limb", "person"])
+def test_every_limb_and_joint_is_drawn_on_a_copy(skeleton: Skeleton, color_by: str) -> None:
+    image, poses = blank(), standing(skeleton=skeleton)
+    image.flags.writeable = False
+    drawn = draw_poses(image, poses, color_by=color_by)  # type: ignore[arg-type]
+    assert drawn.dtype == np.uint8
+    assert drawn.shape == image.shape
+    assert (image == 128).all()
+    for a, b in skeleton.limbs:
+        assert at(drawn, poses, skeleton.keypoints[a], skeleton.keypoints[b]) != [128] * 3
+    for name in skeleton.keypoints:
+        assert at(drawn, poses, name) != [128] * 3
+
+
+def test_the_right_side_is_warm_and_the_left_is_cool() -> None:
+    for skeleton in (OPENPOSE18, COCO17):
+        poses = standing(skeleton=skeleton)
+        drawn = draw_poses(blank(), poses)
+        for limb in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")):
+            blue, _, red = at(drawn, poses, *(f"r_{name}" for name in limb))
+            assert red > blue + 100
+            blue, _, red = at(drawn, poses, *(f"l_{name}" for name in limb))
+            assert blue > red + 100
+
+
+def test_arms_and_legs_differ() -> None:
+    poses = standing()
+    drawn = draw_poses(blank(), poses)
+    for side in "rl":
+        arm, leg = at(drawn, poses, f"{side}_elbow", f"{side}_wrist"), at(drawn, poses, f"{side}_hip", f"{side}_knee")
+        assert np.abs(np.subtract(arm, leg)).max() > 50
+
+
+def test_identities_keep_their_colours_wherever_they_stand_in_the_list() -> None:
+    one, two = standing(2, ids=[7, 3]), standing(2, ids=[3, 7])
+    first = draw_poses(blank(), one, color_by="person")
+    second = draw_poses(blank(), two, color_by="person")
+    knee, ankle = "r_knee", "r_ankle"
+    assert at(first, one, knee, ankle, person=0) == at(second, two, knee, ankle, person=1) == list(person_colour(7))
+    assert at(first, one, knee, ankle, person=1) == at(second, two, knee, ankle, person=0) == list(person_colour(3))
+
+
+def test_neighbouring_identities_look_different() -> None:
+    colours = np.array([person_colour(i) for i in range(50)])
+    for distance in (1, 2, 3, 4):
+        assert np.abs(colours[distance:] - colours[:-distance]).max(axis=1).min() > 40
+
+
+def test_identities_are_written_at_the_head() -> None:
+    plain, named = draw_poses(blank(), standing()), draw_poses(blank(), standing(ids=[12]))
+    rows, columns = np.nonzero((plain != named).any(axis=2))
+    assert 0 < rows.size < 2000
+    assert rows.max() < 20 + 0.08 * 300
+    assert abs(columns.mean() - (20 + 0.25 * 300)) < 15
+
+
+@pytest.mark.parametrize(("left", "top"), [(-70, 20), (640 - 75, 20), (20, -17), (20, 340)])
+def test_the_number_of_somebody_at_the_edge_is_whole(left: float, top: float) -> None:
+    label = (
+        draw_poses(blank(), standing(ids=[88], left=left, top=top)) != draw_poses(blank(), standing(left=left, top=top))
+    ).any(axis=2)
+    middle = (draw_poses(blank(), standing(ids=[88], left=200)) != draw_poses(blank(), standing(left=200))).any(axis=2)
+    assert label.sum() > 0.6 * middle.sum()  # What is not a difference lies on the head.
+
+
+def shin_width(height: int, thickness: int | None = None) -> float:
+    """How many pixels across a coloured shin is, in a picture of this height."""
+    image = draw_poses(blank(height, 2 * height), standing(height=0.8 * height), thickness=thickness)
+    row = image[round(20 + 0.85 * 0.8 * height)].astype(int)
+    return float((np.ptp(row, axis=1) > 60).sum() / 2)
+
+
+def test_lines_grow_with_the_picture() -> None:
+    # The antialiased edges count as well.
+    assert shin_width(360) == pytest.approx(2 + 2, abs=1)
+    assert shin_width(720) == pytest.approx(4 + 2, abs=1)
+    assert shin_width(2160) == pytest.approx(14 + 2, abs=1)
+
+
+def test_thickness_can_be_chosen() -> None:
+    for thickness in (3, 8, 20):
+        assert shin_width(720, thickness) == pytest.approx(thickness + 2, abs=1)
+
+
+def test_low_scores_are_left_out_with_their_limbs() -> None:
+    poses = standing()
+    scores = poses.scores.copy()
+    scores[0, OPENPOSE18.keypoints.index("r_knee")] = 0.2
+    poses = Poses(poses.keypoints, scores, poses.confidence)
+    drawn = draw_poses(blank(), poses, min_score=0.3)
+    for names in (("r_knee",), ("r_hip", "r_knee"), ("r_knee", "r_ankle")):
+        assert at(drawn, poses, *names) == [128] * 3
+        assert at(draw_poses(blank(), poses, min_score=0.2), poses, *names) != [128] * 3
+    assert at(drawn, poses, "r_ankle") != [128] * 3
+
+
+def test_missing_points_are_not_drawn() -> None:
+    poses = standing()
+    keypoints, scores = poses.keypoints.copy(), poses.scores.copy()
+    keypoints[0, :8], scores[0, :8] = np.nan, 0
+    drawn = draw_poses(blank(), Poses(keypoints, scores, poses.confidence))
+    assert (drawn[70:170] == 128).all(), "nothing between the face and the hips"
+
+
+@pytest.mark.parametrize("far", [-500.0, 5e3, 9.9e5, 1e7, -3e38, np.inf, -np.inf])
+@pytest.mark.parametrize("color_by", ["limb", "person"])
+def test_points_far_outside_do_no_harm(far: float, color_by: str) -> None:
+    poses = standing(2, ids=[1, 2])
+    keypoints = poses.keypoints.copy()
+    keypoints[0, ::2] = far
+    keypoints[1, :, 0] = far
+    drawn = draw_poses(blank(), Poses(keypoints, poses.scores, poses.confidence, ids=poses.ids), color_by=color_by)  # type: ignore[arg-type]
+    assert drawn.shape == (360, 640, 3)
+
+
+@pytest.mark.parametrize("poses", [Poses.empty(), Poses.empty(COCO17)])
+def test_nobody(poses: Poses) -> None:
+    image = blank()
+    drawn = draw_poses(image, poses)
+    np.testing.assert_array_equal(drawn, image)
+    assert not np.shares_memory(drawn, image)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (7, 3)])
+def test_tiny_pictures(size: tuple[int, int]) -> None:
+    assert draw_poses(blank(*size), standing(3, ids=[1, 2, 3])).shape == (*size, 3)
+
+
+def test_views_are_taken() -> None:
+    image = blank()[::2, ::-1]
+    assert draw_poses(image, standing(height=100)).shape == image.shape
+
+
+def test_what_is_no_image_is_refused() -> None:
+    with pytest.raises(InputError, match="expected an image"):
+        draw_poses(np.zeros((4, 4), np.uint8), standing())
+
+
+def test_an_unknown_colouring_is_refused() -> None:
+    with pytest.raises(InputError, match="color_by is 'joint'; expected 'limb' or 'person'"):
+        draw_poses(blank(), standing(), color_by="joint")  # type: ignore[arg-type]
