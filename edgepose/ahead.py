@@ -1,0 +1,107 @@
+"""An iterator that runs ahead in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+_Item = TypeVar("_Item")
+
+
+class Ahead(Generic[_Item]):
+    """The items of an iterable, made in another thread while the caller is busy with those before, in order.
+
+    The thread starts with the first `next`, and ends with the items, with an error or with `close`, whichever comes first.
+    An error is raised where the item would have been.
+
+    Args:
+        items: What to run. If it has a `close`, that is called at the end, in the thread that ran it.
+        depth: How many items may wait; the thread pauses while that many do.
+        newest: Keep only the newest item instead, and never pause: one that comes while another waits takes its place.
+    """
+
+    def __init__(self, items: Iterable[_Item], *, depth: int = 2, newest: bool = False) -> None:
+        self.dropped = 0  # Items that another took the place of.
+        self._items = items
+        self._depth = depth
+        self._newest = newest
+        self._waiting: deque[_Item] = deque()
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._closed = self._ended = False
+        # A daemon, so that a program that forgets to close it can still end.
+        self._thread = threading.Thread(target=self._run, name="edgepose-ahead", daemon=True)
+
+    @property
+    def ready(self) -> bool:
+        """Whether an item waits, so that `next` returns at once."""
+        return bool(self._waiting)
+
+    def close(self) -> None:
+        """End the thread and wait until it has; there are no more items then. Closing twice does no harm."""
+        with self._changed:
+            is_first, self._closed = not self._closed, True
+            self._waiting.clear()
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+        elif is_first:
+            self._close_items()
+
+    def __iter__(self) -> Ahead[_Item]:
+        return self
+
+    def __next__(self) -> _Item:
+        with self._changed:
+            if self._thread.ident is None and not self._closed:
+                self._thread.start()
+            self._changed.wait_for(lambda: self._waiting or self._ended or self._closed)
+            if self._waiting:
+                item = self._waiting.popleft()
+                self._changed.notify_all()
+                return item
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    def __enter__(self) -> Ahead[_Item]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            try:
+                for item in self._items:
+                    if not self._put(item):
+                        break
+            finally:
+                self._close_items()
+        except BaseException as error:  # Whatever it is, it is the caller's.
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _put(self, item: _Item) -> bool:
+        """Let an item wait for the caller; False when the caller wants no more."""
+        with self._changed:
+            if self._newest:
+                self.dropped += len(self._waiting)
+                self._waiting.clear()
+            self._changed.wait_for(lambda: len(self._waiting) < self._depth or self._closed)
+            if not self._closed:
+                self._waiting.append(item)
+                self._changed.notify_all()
+            return not self._closed
+
+    def _close_items(self) -> None:
+        close = getattr(self._items, "close", None)
+        if close is not None:
+            close()

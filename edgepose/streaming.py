@@ -1,0 +1,124 @@
+"""A source watched to its end: people found and followed in one thread; drawn, shown and written in the caller's.
+
+    reading thread           estimating thread (files)                                     caller's thread
+    source, newest or all -> network on frame n+1, while n is decoded and tracked       -> draw, show, write n-1
+
+Queues between them hold two frames at most, and whoever is early waits. What is live has no estimating thread: a frame that
+waits in a queue is an old frame.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Literal
+
+from edgepose.ahead import Ahead
+from edgepose.drawing import draw_poses
+from edgepose.estimator import EstimatedFrame, PoseEstimator
+from edgepose.hud import Hud
+from edgepose.media.sinks import Sinks
+from edgepose.media.sources import Source
+from edgepose.media.window import Window
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What came of watching a source.
+
+    Attributes:
+        frames: How many were looked at.
+        people: Found in all of them.
+        dropped: Frames of a live source that were passed over because newer ones came.
+        seconds: From the first frame's result to the last's.
+    """
+
+    frames: int
+    people: int
+    dropped: int
+    seconds: float
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second, once running; None for fewer than two frames."""
+        return (self.frames - 1) / self.seconds if self.frames > 1 and self.seconds > 0 else None
+
+
+@contextmanager
+def estimated(
+    estimator: PoseEstimator, source: Source, *, track: bool = False, smooth: bool = False
+) -> Iterator[Iterator[EstimatedFrame]]:
+    """The frames of `source` with the people in them, found while the caller is busy with the frame before.
+
+    Everything is ended when the `with` statement is left, at whatever frame and for whatever reason.
+
+    Args:
+        estimator: Finds the people.
+        source: Is closed at the end.
+        track: Give people identities that last from frame to frame.
+        smooth: Smooth the keypoints over time; tracks, too.
+
+    Raises:
+        SourceError: While iterating: the source cannot be read.
+    """
+    frames = estimator.stream(source, track=track, smooth=smooth)
+    with source:  # For the case that nobody takes a frame, so that the stream never begins.
+        if source.is_live:
+            try:
+                yield frames
+            finally:
+                frames.close()
+        else:
+            with Ahead(frames) as ahead:
+                yield ahead
+
+
+def watch(
+    estimator: PoseEstimator,
+    source: Source,
+    *,
+    sinks: Sinks,
+    window: Window | None = None,
+    hud: bool = True,
+    track: bool = False,
+    smooth: bool = False,
+    progress: Callable[[Iterator[EstimatedFrame]], Iterator[EstimatedFrame]] = iter,
+) -> Watched:
+    """Find people in all of `source`; draw, show and write what is found.
+
+    Args:
+        estimator: Finds the people.
+        source: Is closed at the end.
+        sinks: Where frames and people are written.
+        window: Where frames are shown, or None. The run ends when the user ends it.
+        hud: Write frames a second, people and dropped frames onto what is shown, not onto what is saved.
+        track: Give people identities that last from frame to frame.
+        smooth: Smooth the keypoints over time; tracks, too.
+        progress: Wraps the frames, to tell how far it is.
+
+    Raises:
+        SourceError: The source cannot be read.
+        OutputError: A file cannot be written.
+    """
+    meter = Hud()
+    frames = people = 0
+    first = last = 0.0
+    with estimated(estimator, source, track=track, smooth=smooth) as results:
+        for frame in progress(results):
+            last = time.perf_counter()
+            first = last if frames == 0 else first
+            frames += 1
+            people += len(frame.poses)
+            meter.count()
+            # Drawn once, and only if somebody wants to see it.
+            colours: Literal["limb", "person"] = "limb" if frame.poses.ids is None else "person"
+            picture = cache(partial(draw_poses, frame.image, frame.poses, color_by=colours))
+            sinks.write(frame, frame.poses, picture)
+            if window is not None:
+                shown = meter.draw(picture(), len(frame.poses), source.dropped) if hud else picture()
+                if not window.show(shown):
+                    break
+    return Watched(frames, people, source.dropped, last - first)

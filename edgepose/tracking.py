@@ -1,0 +1,343 @@
+"""Identities over time (OKS and optimal assignment) and smoothing of keypoints (One Euro filter).
+
+Legend: M people remembered, N people in the frame, K keypoints. Times in seconds, distances in pixels of the image. A person's
+scale is the square root of the area, in pixels, as OKS has it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.decoding.assignment import assign
+from edgepose.decoding.jit import kernel
+from edgepose.errors import InputError
+from edgepose.poses import Poses
+from edgepose.skeleton import COCO17, Skeleton
+
+Float = NDArray[np.float32]
+Clock = NDArray[np.float64]  # float32 would lose the milliseconds within hours
+
+# People who are out of sight are remembered at most so many at a time, the last seen first: noise must not fill the memory.
+MAX_LOST = 256
+# A time stamp that is not after the one before it (a looped video, a source without a clock) counts as one frame of 1/30 s.
+# A shorter step than a microsecond is none: the clock might not move by it.
+STANDSTILL_S, SHORTEST_STEP_S = 1 / 30, 1e-6
+
+# COCO's area is that of the segmented person. This, of the box around the keypoints, fits it best among such formulas, over
+# the 270 people with six keypoints or more in 130 photos of COCO val2017; the second term is for people seen edge-on.
+BOX_SHARE, LENGTH_SHARE = 0.7, 0.07
+MIN_COMMON = 3  # keypoints: a similarity over fewer counts as if the rest did not agree
+NEGLIGIBLE = 12.0  # exp(-12) is a millionth or so: most pairs of people are farther apart than that, and need no exp
+
+# Chosen by benchmarks/tracking.py, on people who walk, run, hide behind each other and leave, at 5 to 30 frames a second.
+SLACKS_PER_S = (0.3, 2.0)  # by how many scales a second the place of a keypoint grows uncertain: first try, second try
+MAX_SLACK = 0.7  # scales, so that newcomers elsewhere are not taken for those who left
+VELOCITY_TIME_S = 0.05  # time constants of the running means
+AREA_TIME_S = 0.5
+
+
+@dataclass
+class _Tracks:
+    """What is remembered of M people. The last row is nobody, so that index -1 stands for a person not known."""
+
+    ids: NDArray[np.int64]  # (M,)
+    position: Float  # (M, K, 2) of each keypoint when it was last seen, NaN where never
+    seen: Clock  # (M, K) when that was, minus infinity where never
+    velocity: Float  # (M, 2) pixels a second, of the whole person
+    area: Float  # (M,)
+    smoothed: Float  # (M, K, 2) state of the filter: position, and its change in pixels a second
+    slope: Float  # (M, K, 2)
+
+    @classmethod
+    def nobody(cls, keypoints: int) -> _Tracks:
+        place = np.full((1, keypoints, 2), np.nan, np.float32)
+        still = np.zeros((1, keypoints, 2), np.float32)
+        never = np.full((1, keypoints), -np.inf)
+        return cls(np.zeros(1, np.int64), place, never, np.zeros((1, 2), np.float32), np.ones(1, np.float32), place, still)
+
+    def __getitem__(self, index: NDArray[np.integer] | slice) -> _Tracks:
+        return _Tracks(*(array[index] for array in vars(self).values()))
+
+    def joined(self, others: _Tracks) -> _Tracks:
+        pairs = zip(vars(self).values(), vars(others).values(), strict=True)
+        return _Tracks(*(np.concatenate(pair) for pair in pairs))
+
+
+class Tracker:
+    """Gives people the same identity from frame to frame, and can smooth their keypoints.
+
+    Identities count from 1 in each tracker. A tracker follows one source; threads must not share it.
+
+    Args:
+        max_gap_s: A person who is missed and comes back within this time, in seconds, is the same; after it, a new one.
+        min_oks: Least similarity, in [0, 1], of a person to where one was expected, for the two to be the same.
+        smooth: Also smooth the keypoints, each by a One Euro filter. Identities do not depend on it.
+        min_cutoff_hz: Smoothing at rest: lower is calmer and slower to follow.
+        beta: Smoothing in motion: by how many Hz the cutoff rises for each scale a second; higher lags less and jitters more.
+        slope_cutoff_hz: Smoothing of the speed that `beta` goes by.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_gap_s: float = 1.0,
+        min_oks: float = 0.1,
+        smooth: bool = False,
+        min_cutoff_hz: float = 1.0,
+        beta: float = 8.0,
+        slope_cutoff_hz: float = 1.0,
+    ) -> None:
+        if not 0 <= min_oks <= 1:
+            raise InputError(f"min_oks is {min_oks}; expected a number in [0, 1]")
+        if not (0 <= max_gap_s < math.inf and 0 <= beta < math.inf):
+            raise InputError(f"max_gap_s is {max_gap_s} and beta {beta}; expected finite numbers of at least 0")
+        if not (0 < min_cutoff_hz < math.inf and 0 < slope_cutoff_hz < math.inf):
+            raise InputError(f"min_cutoff_hz is {min_cutoff_hz} and slope_cutoff_hz {slope_cutoff_hz}; expected above 0")
+        self.max_gap_s = max_gap_s
+        self.min_oks = min_oks
+        self.smooth = smooth
+        self.min_cutoff_hz = min_cutoff_hz
+        self.beta = beta
+        self.slope_cutoff_hz = slope_cutoff_hz
+        self._skeleton: Skeleton | None = None
+        self._tracks = _Tracks.nobody(0)
+        self._known = 0
+        self._timestamp: float | None = None
+        self._clock = 0.0
+        _warm_up()
+
+    def update(self, poses: Poses, timestamp: float) -> Poses:
+        """The people of the next frame with their identities.
+
+        Args:
+            poses: N people, all frames with the same skeleton.
+            timestamp: Seconds, from any start. One that is not after the last counts as 1/30 s after it.
+
+        Returns:
+            The same people in the same order, with `ids`, and smoothed if asked for.
+
+        Raises:
+            InputError: The skeleton is not that of the frames before, or the time stamp is not finite.
+        """
+        if self._skeleton is None:
+            self._skeleton = poses.skeleton
+            self._tracks = _Tracks.nobody(len(poses.skeleton))
+        elif poses.skeleton.name != self._skeleton.name:
+            raise InputError(
+                f"people with skeleton {poses.skeleton.name} after {self._skeleton.name}; expected the same in all frames: "
+                "convert them, or use another tracker"
+            )
+        last, now = self._clock, self._advance(timestamp)
+        # Whoever was in the frame before is remembered, however long ago that was: a slow source is no gap.
+        tracks = _remembered(self._tracks, min(last, now - self.max_gap_s))
+        match = self._match(tracks, poses, now)
+        people = tracks[match]
+        unknown = np.flatnonzero(match < 0)
+        people.ids[unknown] = np.arange(self._known + 1, self._known + 1 + len(unknown))
+        self._known += len(unknown)
+        knobs = (self.min_cutoff_hz, self.beta, self.slope_cutoff_hz)
+        one_euro(people.smoothed, people.slope, people.seen, people.area, poses.keypoints, now, *knobs)
+        follow(people.position, people.seen, people.velocity, people.area, poses.keypoints, areas(poses.keypoints), now)
+
+        # People in sight first, then the lost in the order of their last sight, nobody at the end.
+        lost = _others(match, len(tracks.ids) - 1)[:MAX_LOST]
+        self._tracks = people.joined(tracks[np.append(lost, -1)])
+        if not self.smooth:
+            return replace(poses, ids=people.ids)
+        found = (poses.scores > 0)[..., None]
+        return replace(poses, ids=people.ids, keypoints=np.where(found, people.smoothed, np.float32(np.nan)))
+
+    def _advance(self, timestamp: float) -> float:
+        """Our own clock, which always moves forward, at `timestamp`."""
+        if not math.isfinite(timestamp):
+            raise InputError(f"the time stamp is {timestamp}; expected finite seconds")
+        if self._timestamp is not None:
+            step = timestamp - self._timestamp
+            self._clock += step if step >= SHORTEST_STEP_S else STANDSTILL_S
+        self._timestamp = timestamp
+        return self._clock
+
+    def _match(self, tracks: _Tracks, poses: Poses, now: float) -> NDArray[np.int64]:
+        """(N,) row of `tracks` for each person, -1 for those not known.
+
+        The second try, for those whom the first leaves, looks farther around: it finds people who were seen once only, whose
+        velocity is unknown, and those who ran or turned at a low frame rate. It takes nobody away from a sure match.
+        """
+        sigmas = np.array(poses.skeleton.sigmas, np.float32)
+        sizes = areas(poses.keypoints)
+        match = np.full(len(poses), -1, np.int64)
+        for slack in SLACKS_PER_S:
+            free = _others(match, len(tracks.ids) - 1)
+            people = np.flatnonzero(match < 0)
+            if len(free) == 0 or len(people) == 0:
+                break
+            known = tracks[free]
+            expected = (known.position, known.seen, known.velocity, known.area)
+            similarity, certainty = oks(*expected, poses.keypoints[people], sigmas, now, slack)
+            # Size tells apart people at the same place, one behind the other; but it also shrinks as limbs go out of sight.
+            # So it counts in the choice between people, not in whether they match at all.
+            resemblance = np.exp(-np.square(np.log(sizes[people] / known.area[:, None])))
+            value = np.where(similarity >= self.min_oks, certainty * resemblance, np.float32(0))
+            column = assign(-value)
+            pairs = np.flatnonzero(column >= 0)
+            pairs = pairs[value[pairs, column[pairs]] > 0]
+            match[people[column[pairs]]] = free[pairs]
+        return match
+
+
+def _others(taken: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Those of the rows 0 .. `count` - 1 that are not in `taken`, where -1 is none."""
+    free = np.ones(count + 1, np.bool_)
+    free[taken] = False
+    return np.flatnonzero(free[:count])
+
+
+def _remembered(tracks: _Tracks, since: float) -> _Tracks:
+    """The people, and of each the keypoints, that were seen at or after `since`; and nobody at the end."""
+    recent = tracks.seen >= since
+    keep = np.append(recent[:-1].any(axis=1), True)
+    tracks, recent = tracks[np.flatnonzero(keep)], recent[keep]
+    tracks.position[~recent] = np.nan
+    tracks.seen[~recent] = -np.inf
+    return tracks
+
+
+@kernel
+def oks(
+    position: Float, seen: Clock, velocity: Float, area: Float, keypoints: Float, sigmas: Float, now: float, slack_per_s: float
+) -> tuple[Float, Float]:
+    """Object keypoint similarity (M, N) of people's `keypoints` (N, K, 2) to where the tracks are expected now.
+
+    It is COCO's, over the keypoints that both have, but for the tolerance, which grows by `slack_per_s` scales (`MAX_SLACK` at
+    most) for each second since a keypoint was seen. A wide tolerance forgives much; so that a track long unseen does not win
+    over one at the very place, in the second result each keypoint weighs by how much narrower its tolerance was at first.
+    """
+    tracks, count = position.shape[:2]
+    people = keypoints.shape[0]
+    similarity = np.zeros((tracks, people), np.float32)
+    weighted = np.zeros((tracks, people), np.float32)
+    x, y, precision, weight = np.empty((4, count), np.float32)
+    for i in range(tracks):
+        for k in range(count):
+            age = now - seen[i, k] if seen[i, k] > -np.inf else 0.0
+            x[k] = position[i, k, 0] + velocity[i, 0] * age
+            y[k] = position[i, k, 1] + velocity[i, 1] * age
+            sharp = 4 * sigmas[k] * sigmas[k]
+            tolerance = sharp + min(slack_per_s * age, MAX_SLACK) ** 2
+            precision[k] = 1 / (2 * tolerance * area[i])
+            weight[k] = np.sqrt(sharp / tolerance)
+        for j in range(people):
+            common = 0
+            for k in range(count):
+                dx = keypoints[j, k, 0] - x[k]
+                dy = keypoints[j, k, 1] - y[k]
+                exponent = (dx * dx + dy * dy) * precision[k]
+                if np.isnan(exponent):
+                    continue
+                common += 1
+                if exponent < NEGLIGIBLE:
+                    agreement = np.exp(-exponent)
+                    similarity[i, j] += agreement
+                    weighted[i, j] += weight[k] * agreement
+            common = max(common, MIN_COMMON)
+            similarity[i, j] /= common
+            weighted[i, j] /= common
+    return similarity, weighted
+
+
+@kernel
+def one_euro(
+    smoothed: Float, slope: Float, seen: Clock, area: Float, keypoints: Float, now: float,
+    min_cutoff_hz: float, beta: float, slope_cutoff_hz: float,
+) -> None:  # fmt: skip
+    """Move the filters of N people to their `keypoints` (N, K, 2), in place (Casiez, Roussel and Vogel, CHI 2012).
+
+    The speed is the length of the slopes of both axes, so that no direction is smoothed more than another, and counts in
+    scales, so that the knobs suit people near and far. A keypoint that was not remembered starts anew.
+    """
+    people, count = seen.shape
+    for i in range(people):
+        for k in range(count):
+            if np.isnan(keypoints[i, k, 0]):
+                continue
+            if seen[i, k] == -np.inf:
+                for axis in range(2):
+                    smoothed[i, k, axis] = keypoints[i, k, axis]
+                    slope[i, k, axis] = 0
+                continue
+            elapsed = now - seen[i, k]
+            gain = 1 / (1 + 1 / (2 * np.pi * slope_cutoff_hz * elapsed))
+            for axis in range(2):
+                change = (keypoints[i, k, axis] - smoothed[i, k, axis]) / elapsed
+                slope[i, k, axis] += gain * (change - slope[i, k, axis])
+            speed = np.sqrt((slope[i, k, 0] ** 2 + slope[i, k, 1] ** 2) / area[i])
+            gain = 1 / (1 + 1 / (2 * np.pi * (min_cutoff_hz + beta * speed) * elapsed))
+            for axis in range(2):
+                smoothed[i, k, axis] += gain * (keypoints[i, k, axis] - smoothed[i, k, axis])
+
+
+@kernel
+def areas(keypoints: Float) -> Float:
+    """(N,) areas in pixels, as OKS has them, of people with `keypoints` (N, K, 2); at least 1."""
+    people, count = keypoints.shape[:2]
+    result = np.ones(people, np.float32)
+    for i in range(people):
+        low_x = low_y = np.float32(np.inf)
+        high_x = high_y = np.float32(-np.inf)
+        for k in range(count):
+            x, y = keypoints[i, k, 0], keypoints[i, k, 1]
+            if not np.isnan(x):
+                low_x, high_x = min(low_x, x), max(high_x, x)
+                low_y, high_y = min(low_y, y), max(high_y, y)
+        width, height = high_x - low_x, high_y - low_y
+        if width >= 0:
+            size = BOX_SHARE * width * height + LENGTH_SHARE * max(width, height) ** 2
+            result[i] = max(size, np.float32(1))
+    return result
+
+
+@kernel
+def follow(position: Float, seen: Clock, velocity: Float, area: Float, keypoints: Float, sizes: Float, now: float) -> None:
+    """Take where N people are now, `keypoints` (N, K, 2) and their areas `sizes` (N,), into what is remembered, in place."""
+    people, count = seen.shape
+    for i in range(people):
+        last = -np.inf
+        moved_x = moved_y = 0.0
+        common = 0
+        for k in range(count):
+            last = max(last, seen[i, k])
+            x, y = keypoints[i, k, 0], keypoints[i, k, 1]
+            if np.isnan(x):
+                continue
+            if seen[i, k] > -np.inf:
+                moved_x += (x - position[i, k, 0]) / (now - seen[i, k])
+                moved_y += (y - position[i, k, 1]) / (now - seen[i, k])
+                common += 1
+            position[i, k, 0], position[i, k, 1] = x, y
+            seen[i, k] = now
+        elapsed = now - last
+        area[i] += (sizes[i] - area[i]) * (elapsed / (elapsed + AREA_TIME_S) if elapsed < np.inf else 1)
+        if common:
+            gain = elapsed / (elapsed + VELOCITY_TIME_S)
+            velocity[i, 0] += gain * (moved_x / common - velocity[i, 0])
+            velocity[i, 1] += gain * (moved_y / common - velocity[i, 1])
+
+
+@cache
+def _warm_up() -> None:
+    """Compile all kernels, once, so that the first frames do not wait for it."""
+    tracks, poses = _Tracks.nobody(len(COCO17)), Poses.empty(COCO17)
+    knobs = (1.0, 1.0, 1.0)
+    sigmas = np.array(COCO17.sigmas, np.float32)
+    assign(-oks(tracks.position, tracks.seen, tracks.velocity, tracks.area, tracks.position, sigmas, 0.0, 1.0)[0])
+    nobody = tracks[:0]
+    one_euro(nobody.smoothed, nobody.slope, nobody.seen, nobody.area, poses.keypoints, 0.0, *knobs)
+    follow(nobody.position, nobody.seen, nobody.velocity, nobody.area, poses.keypoints, areas(poses.keypoints), 0.0)
