@@ -1,0 +1,131 @@
+"""`python -m edgepose.training`: parses, checks all inputs, trains."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from edgepose.errors import DeviceError, EdgePoseError, OutputError
+from edgepose.training.annotations import read_annotations
+from edgepose.training.dataset import check_images, split
+from edgepose.training.images import ImageCache, ImageStore
+from edgepose.training.loop import BEST, Recipe, train
+from edgepose.training.state import CHECKPOINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 the work failed, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        _run(options)
+    except EdgePoseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    recipe = Recipe(
+        width=options.width,
+        refinement_stages=options.refinement_stages,
+        batch_size=options.batch_size,
+        crop=options.crop,
+        learning_rate=options.learning_rate,
+        minutes=options.minutes,
+        steps=options.steps,
+        validate_every=options.validate_every,
+        seed=options.seed,
+        shares=dict(options.share),
+    )
+    device = _device(options.device)
+    output: Path = options.output
+    if (output / CHECKPOINT).exists() and not options.resume:
+        raise OutputError(f"{output} holds a run already; add --resume to go on with it, or choose another --output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be made a folder ({error.strerror}); choose another --output") from error
+    photos = read_annotations(options.annotations)
+    store = ImageStore(options.images)
+    cache = ImageCache(store, max_side=options.max_side, max_bytes=int(options.cache_gb * 2**30))
+    check_images(photos, store, cache, options.workers)
+    photos, held_out = split(photos, options.held_out)
+    progress = train(
+        recipe, photos, held_out, cache, output,
+        device=device, init=options.init, resume=options.resume, workers=options.workers, should_stop=_on_signals(),
+    )  # fmt: skip
+    logging.getLogger(__name__).info(
+        "%d steps, %.1f minutes; best held-out AP %.1f at step %d: %s",
+        progress.step, progress.seconds / 60, progress.best_ap, progress.best_step, output / BEST,
+    )  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    cores = os.cpu_count() or 1
+    parser = argparse.ArgumentParser("python -m edgepose.training", description="Train Lightweight OpenPose.")
+    add = parser.add_argument
+    add("--annotations", required=True, type=Path, help="COCO-format keypoint file")
+    add("--images", required=True, type=Path, help="folder of images or of .tar files, or a .tar file")
+    add("--output", required=True, type=Path, help="folder of the run")
+    add("--resume", action="store_true", help="go on with the run in --output; all but the network's shape may change")
+    add("--init", type=Path, help="weights to start from: of the whole network, or of the backbone alone")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--width", type=float, default=Recipe.width, help="of the network (default: %(default)s)")
+    add("--refinement-stages", type=int, default=Recipe.refinement_stages, help="of the network (default: %(default)s)")
+    add("--minutes", type=float, help="stop after so much training, resumptions included; the learning rate ends there")
+    add("--steps", type=int, help="stop after so many steps in all; the learning rate ends there")
+    add("--batch-size", type=int, default=Recipe.batch_size, help="crops a step (default: %(default)s)")
+    add("--crop", type=int, default=Recipe.crop, help="side of the crops, pixels, a multiple of 8 (default: %(default)s)")
+    add("--learning-rate", type=float, default=Recipe.learning_rate, help="at its peak (default: %(default)s)")
+    add("--share", type=_share, action="append", default=[], metavar="SOURCE=WEIGHT",
+        help="draw photos with this images[].source so many times as often as those of another")  # fmt: skip
+    add("--held-out", type=int, default=100, help="photos kept back to measure AP during training (default: %(default)s)")
+    add("--validate-every", type=int, default=Recipe.validate_every, help="steps (default: %(default)s)")
+    add("--max-side", type=int, default=512, help="longer images are reduced to this, pixels (default: %(default)s)")
+    add("--cache-gb", type=float, default=4.0, help="memory for decoded images, GiB (default: %(default)s)")
+    add("--workers", type=int, default=max(1, cores // 2), help="threads that make batches (default: %(default)s)")
+    add("--seed", type=int, default=Recipe.seed, help="of everything random (default: %(default)s)")
+    return parser
+
+
+def _share(text: str) -> tuple[str, float]:
+    source, _, weight = text.rpartition("=")
+    return source, float(weight)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"device {name!r} cannot be used ({reason}); use cpu, or auto for what there is") from error
+    return device
+
+
+def _on_signals() -> Callable[[], bool]:
+    """Asks for a clean stop at the first SIGINT or SIGTERM; the next one acts as usual."""
+    seen: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(seen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""What the training reads: annotations, images, splits; and every bad input, found before anything is trained."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+import training_data
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+coco_mask = pytest.importorskip("pycocotools.mask", reason="training needs pycocotools")
+
+from edgepose.errors import EdgePoseError, InputError, SourceError  # noqa: E402
+from edgepose.skeleton import OPENPOSE18  # noqa: E402
+from edgepose.training import dataset  # noqa: E402
+from edgepose.training.annotations import ABSENT, LABELLED, UNLABELLED, read_annotations  # noqa: E402
+from edgepose.training.images import ImageCache, ImageStore  # noqa: E402
+
+NECK, R_SHOULDER, L_SHOULDER = (OPENPOSE18.keypoints.index(name) for name in ("neck", "r_shoulder", "l_shoulder"))
+L_SHOULDER_COCO, R_SHOULDER_COCO = 5, 6
+
+
+def first_person(folder, **change):
+    content = training_data.make(folder, images=1)
+    content["annotations"][0].update(change)
+    return read_annotations(training_data.save(folder, content))[0]
+
+
+def test_keypoints_count_from_the_pixels_centre_and_the_neck_lies_between_the_shoulders(tmp_path):
+    keypoints = [10.0, 20.0, 2.0] * 17
+    keypoints[3 * L_SHOULDER_COCO : 3 * L_SHOULDER_COCO + 2] = 40.0, 30.0
+    photo = first_person(tmp_path, keypoints=keypoints)
+    assert (photo.states == LABELLED).all()
+    assert photo.keypoints[0, R_SHOULDER].tolist() == [9.5, 19.5]
+    assert photo.keypoints[0, NECK].tolist() == [24.5, 24.5]
+
+
+@pytest.mark.parametrize(
+    ("right", "unlabelled", "neck"),
+    [
+        pytest.param(2, [], LABELLED, id="both"),
+        pytest.param(0, [], ABSENT, id="one-absent"),
+        pytest.param(0, [R_SHOULDER_COCO], UNLABELLED, id="one-unlabelled"),
+    ],
+)
+def test_the_neck_is_as_known_as_the_shoulders(tmp_path, right, unlabelled, neck):
+    keypoints = [10.0, 20.0, 2.0] * 17
+    keypoints[3 * R_SHOULDER_COCO + 2] = right
+    photo = first_person(tmp_path, keypoints=keypoints, unlabelled=unlabelled)
+    assert photo.states[0, NECK] == neck
+    assert photo.states[0, L_SHOULDER] == LABELLED
+
+
+def test_people_without_keypoints_are_background(tmp_path):
+    content = training_data.make(tmp_path, images=2)
+    content["annotations"][0].update(keypoints=[0] * 51, num_keypoints=0)
+    photos = read_annotations(training_data.save(tmp_path, content))
+    assert [len(photo.keypoints) for photo in photos] == [0, 1]
+
+
+# pycocotools 2.0.11 decodes run lengths by a protocol that numpy 2 finds dated.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["box", "runs", "compressed"])
+def test_crowds_are_masked_by_box_or_outline(tmp_path, kind):
+    content = training_data.make(tmp_path, images=1)
+    outline = np.zeros((48, 64), np.uint8, order="F")
+    outline[8:24, 16:48] = 1
+    compressed = coco_mask.encode(outline)
+    segmentation = {
+        "box": [],
+        "runs": {"size": [48, 64], "counts": runs(outline)},
+        "compressed": {"size": [48, 64], "counts": compressed["counts"].decode()},
+    }[kind]
+    crowd = {
+        "id": 9,
+        "image_id": 10,
+        "iscrowd": 1,
+        "bbox": [16, 8, 32, 16],
+        "segmentation": segmentation,
+        "keypoints": [0] * 51,
+    }
+    content["annotations"].append(crowd)
+    cv2.imwrite(str(tmp_path / "000.png"), np.repeat(outline[..., None] * 255, 3, axis=2))
+    photos = read_annotations(training_data.save(tmp_path, content))
+    cache = ImageCache(ImageStore(tmp_path), max_side=512, max_bytes=1 << 20)
+    batch = dataset.Batches(photos, cache, batch_size=16, crop=32, seed=0, shares={}).at(0)
+    assert len(photos[0].keypoints) == 1
+    # The photo is white where its crowd is, so that both must have been cut alike.
+    canvases = batch.canvases.numpy()
+    np.testing.assert_array_equal(canvases[..., 3] == 255, canvases[..., 0] == 255)
+    assert 0.1 < (canvases[..., 3] == 255).mean() < 0.9
+
+
+def runs(mask: np.ndarray) -> list[int]:
+    flat = np.concatenate([[0], mask.ravel(order="F"), [2]])
+    return np.diff(np.concatenate([[0], np.flatnonzero(np.diff(flat)), [len(flat) - 2]])).tolist()[:-1]
+
+
+def test_tar_files_are_read_as_they_are(tmp_path):
+    training_data.make(tmp_path, images=4)
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    for shard in range(2):
+        with tarfile.open(packed / f"{shard}.tar", "w") as archive:
+            for i in (2 * shard, 2 * shard + 1):
+                archive.add(tmp_path / f"{i:03}.png", f"./sub/{i:03}.png")
+    plain = ImageCache(ImageStore(tmp_path), max_side=512, max_bytes=0)
+    for path in (packed, packed / "1.tar"):
+        store = ImageStore(path)
+        tarred = ImageCache(store, max_side=512, max_bytes=1 << 20)
+        np.testing.assert_array_equal(tarred.read("sub/003.png"), plain.read("003.png"))
+        assert "003.png" not in store
+    assert "sub/000.png" not in store
+
+
+def test_images_are_reduced_and_the_memory_is_bounded(tmp_path):
+    training_data.make(tmp_path, images=3)
+    cache = ImageCache(ImageStore(tmp_path), max_side=32, max_bytes=2 * 32 * 24 * 3)
+    images = [cache.read(f"{i:03}.png") for i in range(3)]
+    assert all(image.shape == (24, 32, 3) for image in images)
+    assert [cache.read(f"{i:03}.png") is image for i, image in enumerate(images)] == [True, True, False]
+
+
+def test_the_split_is_deterministic_and_takes_from_every_source(tmp_path):
+    training_data.make(tmp_path, images=12)
+    photos = read_annotations(tmp_path / "annotations.json")
+    kept, held = dataset.split(photos, 4)
+    assert sorted(photo.source for photo in held) == ["a", "a", "b", "b"]
+    assert {photo.id for photo in kept} | {photo.id for photo in held} == {photo.id for photo in photos}
+    assert len(kept) == 8
+    again = dataset.split(photos[::-1], 4)[1]
+    assert {photo.id for photo in again} == {photo.id for photo in held}
+    with pytest.raises(InputError, match="all 12 photos are held out"):
+        dataset.split(photos, 12)
+
+
+def test_sources_are_drawn_by_their_shares(tmp_path):
+    training_data.make(tmp_path)
+    photos = read_annotations(tmp_path / "annotations.json")
+    cache = ImageCache(ImageStore(tmp_path), max_side=64, max_bytes=1 << 20)
+    with pytest.raises(InputError, match=r"shares are .*expected positive weights of the sources a, b"):
+        dataset.Batches(photos, cache, batch_size=1, crop=32, seed=0, shares={"c": 1})
+    read = []
+    cache.read = lambda name: read.append(name) or np.zeros((48, 64, 3), np.uint8)  # type: ignore[assignment, func-returns-value]
+    dataset.Batches(photos, cache, batch_size=300, crop=32, seed=0, shares={"a": 3}).at(0)
+    share = np.mean([int(name[:3]) % 2 for name in read])
+    assert 0.68 < share < 0.82
+
+
+def no_annotations(content, folder):
+    (folder / "annotations.json").unlink()
+
+
+def not_json(content, folder):
+    (folder / "annotations.json").write_text("{")
+
+
+def other_json(content, folder):
+    (folder / "annotations.json").write_text("[]")
+
+
+def no_id(content, folder):
+    del content["images"][0]["id"]
+
+
+def missing_image(content, folder):
+    (folder / "001.png").unlink()
+
+
+def damaged_image(content, folder):
+    (folder / "001.png").write_bytes(b"no image")
+
+
+def empty_image(content, folder):
+    (folder / "001.png").write_bytes(b"")
+
+
+def other_size(content, folder):
+    cv2.imwrite(str(folder / "001.png"), np.zeros((64, 48, 3), np.uint8))
+
+
+def outside(content, folder):
+    content["annotations"][0]["keypoints"][0] = 70
+
+
+def too_few_values(content, folder):
+    del content["annotations"][0]["keypoints"][-1]
+
+
+def unknown_image(content, folder):
+    content["annotations"][0]["image_id"] = 999
+
+
+def twice(content, folder):
+    content["images"].append(dict(content["images"][0]))
+
+
+def empty_split(content, folder):
+    content["images"].clear()
+    content["annotations"].clear()
+
+
+def nobody(content, folder):
+    content["annotations"].clear()
+
+
+def bad_unlabelled(content, folder):
+    content["annotations"][0]["unlabelled"] = [17]
+
+
+def parent_folder(content, folder):
+    content["images"][0]["file_name"] = "../000.png"
+
+
+def other_runs(content, folder):
+    crowd = {"id": 9, "image_id": 10, "iscrowd": 1, "bbox": [0, 0, 1, 1], "segmentation": {"size": [1, 1], "counts": [1]}}
+    content["annotations"].append(crowd)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "message"),
+    [
+        pytest.param(no_annotations, SourceError, "cannot be read as JSON", id="no-annotations"),
+        pytest.param(not_json, SourceError, "cannot be read as JSON", id="not-json"),
+        pytest.param(other_json, InputError, "no lists `images` and `annotations`", id="other-json"),
+        pytest.param(no_id, InputError, r"is no COCO keypoint file \(KeyError: 'id'\)", id="no-id"),
+        pytest.param(missing_image, SourceError, "1 problems: 001.png is missing", id="missing-image"),
+        pytest.param(damaged_image, SourceError, "1 problems: 001.png .* does not decode", id="damaged-image"),
+        pytest.param(empty_image, SourceError, "1 problems: 001.png .* does not decode", id="empty-image"),
+        pytest.param(other_size, SourceError, "001.png is 48x64 pixels, but annotated as 64x48", id="other-size"),
+        pytest.param(outside, InputError, r"nose of annotation 1 at \(70, .*outside 000.png \(64x48\)", id="outside"),
+        pytest.param(too_few_values, InputError, "has 50 keypoint values, expected 51", id="too-few-values"),
+        pytest.param(unknown_image, InputError, "annotation 1 is of image 999, which is not listed", id="unknown-image"),
+        pytest.param(twice, InputError, "image id 10 comes twice", id="twice"),
+        pytest.param(empty_split, InputError, "lists no images", id="empty-split"),
+        pytest.param(nobody, InputError, "no labelled keypoint", id="nobody"),
+        pytest.param(bad_unlabelled, InputError, r"`unlabelled` is \[17\], expected keypoint indices", id="bad-unlabelled"),
+        pytest.param(parent_folder, InputError, "lies outside the folder", id="parent-folder"),
+        pytest.param(other_runs, InputError, r"run lengths of \[1, 1\]", id="other-runs"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(tmp_path, spoil, kind, message):
+    content = training_data.make(tmp_path)
+    before = (tmp_path / "annotations.json").stat().st_mtime_ns, repr(content)
+    spoil(content, tmp_path)
+    if repr(content) != before[1]:
+        training_data.save(tmp_path, content)
+    with pytest.raises(kind, match=message) as caught:
+        check(tmp_path)
+    assert isinstance(caught.value, EdgePoseError)
+    assert "\n" not in str(caught.value)
+
+
+def check(folder):
+    photos = read_annotations(folder / "annotations.json")
+    store = ImageStore(folder)
+    dataset.check_images(photos, store, ImageCache(store, max_side=64, max_bytes=1 << 20), 2)
+
+
+def test_good_input_passes_the_check(tmp_path):
+    training_data.make(tmp_path)
+    check(tmp_path)
+
+
+def test_all_problems_are_counted_and_the_first_named(tmp_path):
+    training_data.make(tmp_path)
+    for i in range(5):
+        (tmp_path / f"{i:03}.png").unlink()
+    with pytest.raises(SourceError, match=r"5 problems: 000.png is missing; .*002.png is missing; and 2 more"):
+        check(tmp_path)
+
+
+def test_a_folder_that_is_not_there_and_a_damaged_tar_file(tmp_path):
+    with pytest.raises(SourceError, match="nowhere is not there; expected a folder"):
+        ImageStore(tmp_path / "nowhere")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("x"), io.BytesIO())
+    (tmp_path / "bad.tar").write_bytes(b"\x01" * 2048)
+    with pytest.raises(SourceError, match=r"bad\.tar is no readable, uncompressed tar file"):
+        ImageStore(tmp_path / "bad.tar")
