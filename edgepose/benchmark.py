@@ -1,0 +1,255 @@
+"""How fast is a model here, with everything around it, against the bare network on the same device in the same run?
+
+The two are measured in turns of a second or so, so that whatever else the machine does meets both alike. "Bare" is what
+OpenVINO's own benchmark_app measures: an asynchronous queue of the same compiled network, fed with a buffer that is already
+there, its outputs left unread.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import platform
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from edgepose.doctor import processor
+from edgepose.drawing import draw_poses
+from edgepose.engines.openvino import OpenVINOEngine
+from edgepose.errors import InputError
+from edgepose.estimator import PoseEstimator
+from edgepose.media.sources import Frame, Source, open_source
+from edgepose.pipelines.bottom_up import BottomUp
+from edgepose.tracking import Tracker
+
+# A turn is this long, of the bare network; shorter ones would measure their own beginnings and ends.
+TURN_S = 1.0
+MIN_TURN_FRAMES = 10
+# Frames of each turn that do not count: by then the queues are as full as they will be at its end.
+SETTLING_FRAMES = 5
+STAGES = ("read", "pre", "network", "decode", "track", "draw")
+PACKAGES = ("edgepose", "openvino", "numpy", "numba")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a model does here.
+
+    Attributes:
+        end_to_end_fps: Frames a second from the source to people drawn and tracked.
+        network_fps: Runs a second of the bare network.
+        peak_memory_mb: Most memory that the process had up to then, in megabytes; None where the system does not tell.
+        stages: Milliseconds of each stage, (M,) frames, one frame at a time and with nothing beside it.
+        model: Its name.
+        machine: Processor, system, device, and versions of what does the work.
+    """
+
+    end_to_end_fps: float
+    network_fps: float
+    peak_memory_mb: float | None
+    stages: dict[str, NDArray[np.float64]]
+    model: str
+    machine: dict[str, str]
+
+    @property
+    def ratio(self) -> float:
+        """How much of the bare network's rate is left of it."""
+        return self.end_to_end_fps / self.network_fps
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, for JSON."""
+        quantiles = {name: np.quantile(times, (0.5, 0.9, 0.99)) for name, times in self.stages.items()}
+        return {
+            "model": self.model,
+            "end_to_end_fps": round(self.end_to_end_fps, 2),
+            "network_fps": round(self.network_fps, 2),
+            "ratio": round(self.ratio, 4),
+            "peak_memory_mb": self.peak_memory_mb,
+            "stages": {
+                name: {f"p{percent}_ms": round(float(value), 3) for percent, value in zip((50, 90, 99), values, strict=True)}
+                for name, values in quantiles.items()
+            },
+            "machine": self.machine,
+        }
+
+
+def benchmark(
+    estimator: PoseEstimator, source: str | Path | Sequence[NDArray[np.uint8]] | None = None, *, frames: int = 300
+) -> Benchmark:
+    """Measure `estimator` over the frames of a source.
+
+    Args:
+        estimator: A bottom-up model on OpenVINO.
+        source: A video, a folder, or images (H, W, 3) uint8 BGR, begun again where it ends; None: `synthetic_frames`.
+        frames: How many to measure end to end; as many runs of the bare network; and a third of it for the stages.
+
+    Raises:
+        InputError: The model is of another kind, or the source is live or has no frames.
+        SourceError: The source cannot be read.
+    """
+    if frames < 1:
+        raise InputError(f"frames is {frames}; expected 1 or more")
+    open_frames = partial(open_source, synthetic_frames() if source is None else source)
+    with open_frames(read_ahead=False) as opened:
+        if opened.is_live:
+            raise InputError(f"{opened.name} is live and would be what is measured; expected a video, or no source at all")
+        first = next(opened, None)
+    if first is None:
+        raise InputError(f"{opened.name}: has no frames to measure with; expected at least one")
+    bare = _BareNetwork(estimator, *first.image.shape[:2])
+    turn = int(np.clip(bare.run(MIN_TURN_FRAMES)[0] * TURN_S, MIN_TURN_FRAMES, frames))
+    bare_s = whole_s = 0.0
+    measured = 0
+    with closing(_people_drawn(estimator, open_frames)) as drawn:
+        for _ in itertools.islice(drawn, MIN_TURN_FRAMES):
+            pass  # Compiles, and fills the caches.
+        while measured < frames:
+            count = min(turn, frames - measured)
+            bare_s += bare.run(count)[1]
+            for _ in itertools.islice(drawn, SETTLING_FRAMES):
+                pass
+            started = time.perf_counter()
+            for _ in itertools.islice(drawn, count):
+                pass
+            whole_s += time.perf_counter() - started
+            measured += count
+    stages = _stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3))
+    machine = {
+        "processor": processor(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "device": bare.description,
+        "opencv": cv2.__version__,
+        **{name: _version(name) for name in PACKAGES},
+    }
+    return Benchmark(measured / whole_s, measured / bare_s, _peak_memory_mb(), stages, estimator.model.name, machine)
+
+
+def synthetic_frames(count: int = 60, *, height: int = 720, width: int = 1280) -> list[NDArray[np.uint8]]:
+    """Frames (H, W, 3) to measure with where there is no video: a soft pattern that moves, with nobody in it."""
+    coarse = np.random.default_rng(0).integers(0, 256, (max(2, height // 40), max(2, width // 20), 3), np.uint8)
+    wide = np.asarray(cv2.resize(coarse, (2 * width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return [wide[:, index * width // count :][:, :width] for index in range(count)]
+
+
+def table(benchmarks: Sequence[Benchmark]) -> str:
+    """The figures of one or more models side by side, and the machine, for people to read."""
+    rows = [["", *(b.model for b in benchmarks)]]
+    rows.append(["end to end, FPS", *(f"{b.end_to_end_fps:.1f}" for b in benchmarks)])
+    rows.append(["bare network, FPS", *(f"{b.network_fps:.1f}" for b in benchmarks)])
+    rows.append(["ratio", *(f"{b.ratio:.3f}" for b in benchmarks)])
+    rows.append(["peak memory, MB", *("-" if b.peak_memory_mb is None else f"{b.peak_memory_mb:.0f}" for b in benchmarks)])
+    for stage in STAGES:
+        quantiles = [np.quantile(b.stages[stage], (0.5, 0.9, 0.99)) for b in benchmarks]
+        rows.append([f"{stage}, ms", *(" / ".join(f"{value:.2f}" for value in q) for q in quantiles)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    devices = dict.fromkeys(b.machine["device"] for b in benchmarks)
+    machine = [value if name in ("processor", "system") else f"{name} {value}" for name, value in benchmarks[0].machine.items()]
+    about = [text for text in machine if not text.startswith("device ")]
+    return "\n".join([*lines, "stages: p50 / p90 / p99 of one frame at a time", *devices, ", ".join(about)])
+
+
+class _BareNetwork:
+    """The network of an estimator alone, in a queue that is never empty."""
+
+    def __init__(self, estimator: PoseEstimator, frame_height: int, frame_width: int) -> None:
+        pipeline, engine = estimator.pipeline, estimator.engine
+        if not (isinstance(pipeline, BottomUp) and isinstance(engine, OpenVINOEngine)):
+            raise InputError(f"{estimator.model.name} is no bottom-up model on OpenVINO; expected one, such as the default")
+        shape = (1, *pipeline.input_shape(frame_height, frame_width))
+        compiled = engine.compiled(shape)
+        requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.description = (
+            f"{engine.device}, input {shape[1]} x {shape[2]}, {requests} request{'s' * (requests != 1)} at a time"
+        )
+        self._queue = ov.AsyncInferQueue(compiled, requests)
+        picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+        for request in self._queue:
+            request.set_input_tensor(ov.Tensor(picture))
+
+    def run(self, count: int) -> tuple[float, float]:
+        """Run it `count` times; returns runs a second, and seconds."""
+        started = time.perf_counter()
+        for _ in range(count):
+            self._queue.start_async()
+        self._queue.wait_all()
+        seconds = time.perf_counter() - started
+        return count / seconds, seconds
+
+
+def _again_and_again(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
+    """Frames of a source that begins again where it ends, numbered and timed as one."""
+    index, offset, last = 0, 0.0, -1 / 30
+    while True:
+        with open_frames() as source:
+            offset, before = last + 1 / 30, index
+            for frame in source:
+                last = offset + frame.timestamp
+                yield Frame(frame.image, index, last, frame.path)
+                index += 1
+            if index == before:
+                return
+
+
+def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source]) -> Generator[NDArray[np.uint8], None, None]:
+    """Annotated pictures, made as `edgepose run --track --save` makes them."""
+    frames = _again_and_again(open_frames)
+    source = Source("benchmark", "video", frames, _release=frames.close)
+    with closing(estimator.stream(source, track=True)) as results:
+        for frame in results:
+            yield draw_poses(frame.image, frame.poses)
+
+
+def _stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, NDArray[np.float64]]:
+    """Milliseconds of each stage (M,), one frame after the other."""
+    tracker = Tracker()
+    times: list[list[float]] = []
+    with closing(_again_and_again(open_frames)) as frames:
+        for _ in range(count + 1):
+            clock = [time.perf_counter()]
+
+            def done(clock: list[float] = clock) -> None:
+                clock.append(time.perf_counter())
+
+            frame = next(frames)
+            done()
+            (started,) = estimator.start([frame.image])
+            done()
+            started.wait()
+            done()
+            poses = started()
+            done()
+            poses = tracker.update(poses, frame.timestamp)
+            done()
+            draw_poses(frame.image, poses)
+            done()
+            times.append([1000 * (b - a) for a, b in itertools.pairwise(clock)])
+    table = np.array(times[1:])  # The first frame opens the source and fills caches.
+    return {name: table[:, column] for column, name in enumerate(STAGES)}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _peak_memory_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)  # bytes there, kilobytes elsewhere

@@ -1,0 +1,336 @@
+"""The command `edgepose`: parses, calls, prints. No logic of its own.
+
+Exit status: 0 done; 1 the work failed, with one line on stderr; 2 wrong usage; 130 interrupted, what was computed is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import edgepose
+from edgepose.errors import EdgePoseError, MissingExtraError
+
+if TYPE_CHECKING:
+    from edgepose.estimator import PoseEstimator
+    from edgepose.media.sources import Source
+    from edgepose.streaming import Watched
+
+FORMATS = ("json", "jsonl", "coco", "openpose")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="edgepose: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
+    # OpenCV and its FFmpeg print pages about a missing camera or a damaged video, which the errors here say in a line.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # A service that is stopped ends as cleanly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except EdgePoseError as error:
+        print(f"edgepose: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("edgepose: interrupted; what was computed is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output is gone, as with `| head`; keep the interpreter from flushing into nothing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from edgepose.media.cameras import CameraOptions
+    from edgepose.media.sinks import open_sinks
+    from edgepose.media.sources import open_source
+    from edgepose.media.window import Window
+    from edgepose.streaming import watch
+
+    width, height = options.camera_size or (None, None)
+    camera = CameraOptions(width, height, options.camera_fps)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(options.source, max_frames=options.max_frames, camera=camera))
+        sinks = stack.enter_context(open_sinks(source, save=options.save, poses=options.json, format=options.format))
+        window = stack.enter_context(Window(f"edgepose: {source.name}")) if options.show else None
+        estimator = _estimator(options)
+        watched = watch(
+            estimator,
+            source,
+            sinks=sinks,
+            window=window,
+            hud=options.hud,
+            track=options.track,
+            smooth=options.smooth,
+            progress=lambda frames: _progress(frames, source.total, "frames"),
+        )
+    _report_run(source, watched)
+    return 1 if source.skipped else 0
+
+
+def _report_run(source: Source, watched: Watched) -> None:
+    rate = "" if watched.fps is None else f", {watched.fps:.1f} a second"
+    dropped = f", {watched.dropped} dropped" if watched.dropped else ""
+    found = _count(watched.people, "person", "people")
+    print(f"{source.name}: {_count(watched.frames, 'frame')}{dropped}, {found} found{rate}", file=sys.stderr)
+    for name, reason in source.skipped[:20]:
+        print(f"edgepose: skipped {name}: {reason}", file=sys.stderr)
+    if len(source.skipped) > 20:
+        print(f"edgepose: skipped {len(source.skipped) - 20} more", file=sys.stderr)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from edgepose.drawing import draw_poses
+    from edgepose.media.images import read_image, write_image
+
+    image = _sample_photo() if options.image is None else read_image(options.image)
+    estimator = _estimator(options)
+    estimator(image)  # the first call compiles for this picture's shape
+    started = time.perf_counter()
+    poses = estimator(image)
+    milliseconds = (time.perf_counter() - started) * 1000
+    output = Path(options.output)
+    write_image(output, draw_poses(image, poses))
+    print(f"{_count(len(poses), 'person', 'people')} found by {estimator.model.name} in {milliseconds:.0f} ms")
+    for number, person in enumerate(poses, 1):
+        names = [name for name, score in zip(person.skeleton.keypoints, person.scores[0], strict=True) if score > 0]
+        print(f"  {number}. confidence {person.confidence[0]:.2f}: {', '.join(names)}")
+    print(f"annotated picture: {output.resolve()}")
+    return 0
+
+
+def _sample_photo() -> Any:
+    """scikit-image's portrait of the astronaut Eileen Collins (NASA, public domain), in BGR."""
+    try:
+        from skimage.data import astronaut
+    except ImportError as error:
+        raise MissingExtraError("scikit-image, which has the sample photo,", "demo") from error
+    return astronaut()[..., ::-1].copy()  # type: ignore[no-untyped-call]
+
+
+def _models(options: argparse.Namespace) -> int:
+    from edgepose.zoo import download, registry
+
+    if options.action == "path":
+        print(download.models_dir())
+    elif options.action == "list":
+        default = registry.get(registry.DEFAULT).name
+        rows = [("NAME", "TASK", "LICENCE", "AP", "GFLOPS", "STATE")]
+        for name in registry.names():
+            model = registry.get(name)
+            state = "here" if download.locate(model) else "needs conversion" if model.conversion else "to download"
+            rows.append((
+                f"{name} (default)" if name == default else name, model.task, model.licence or "-",
+                "-" if model.ap is None else f"{model.ap:g}", "-" if model.gflops is None else f"{model.gflops:g}", state,
+            ))  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("AP in percent, each with its own protocol: see `edgepose models info NAME`")
+    elif options.action == "info":
+        print(registry.to_yaml(registry.get(options.name)), end="")
+    else:
+        model = registry.get(options.name)
+        path = download.fetch(model, progress=True)
+        print(path)
+        if model.conversion:
+            print(f"edgepose: a checkpoint; convert it with: {model.conversion}", file=sys.stderr)
+    return 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from edgepose.evaluation import evaluate
+
+    estimator = _estimator(options)
+    evaluation = evaluate(
+        estimator,
+        options.annotations,
+        options.images,
+        boxes=options.boxes,
+        max_images=options.max_images,
+        progress=lambda items: _progress(items, None, "images"),
+    )
+    report = {**evaluation.to_dict(), "model": estimator.model.name, "input_size": estimator.input_size, "boxes": options.boxes}
+    if options.json:
+        _write_json(options.json, report)
+    for name, value in evaluation.figures.items():
+        print(f"{name:5} {value:5.1f}")
+    size = (
+        f"height {estimator.input_size}" if isinstance(estimator.input_size, int) else "x".join(map(str, estimator.input_size))
+    )
+    print(
+        f"{estimator.model.name}, input {size}, keypoints from score {options.min_score}, {evaluation.images} images of "
+        f"{options.annotations}, {'boxes of the annotations, ' if options.boxes == 'annotations' else ''}single scale, "
+        f"{'flip test' if options.flip_test else 'no flip test'}; percent, pycocotools"
+    )
+    return 0
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from edgepose.benchmark import benchmark, table
+
+    benchmarks = []
+    for name in options.compare or [options.model]:
+        estimator = _estimator(argparse.Namespace(**{**vars(options), "model": name}))
+        benchmarks.append(benchmark(estimator, options.source, frames=options.frames))
+    if options.json:
+        reports = [each.to_dict() for each in benchmarks]
+        _write_json(options.json, {"models": reports} if options.compare else reports[0])
+    print(table(benchmarks))
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from edgepose.doctor import examine
+
+    failures = 0
+    for check in examine():
+        failures += not check.passed
+        print(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.finding}")
+    return 1 if failures else 0
+
+
+def _estimator(options: argparse.Namespace) -> PoseEstimator:
+    from edgepose.estimator import PoseEstimator
+
+    return PoseEstimator(
+        options.model,
+        device=options.device,
+        input_size=options.height,
+        threads=options.threads,
+        hint=options.hint,
+        precision=options.precision,
+        detector=options.detector,
+        batch_size=options.batch_size,
+        flip_test=options.flip_test,
+        **({} if options.min_score is None else {"min_score": options.min_score}),
+    )
+
+
+def _progress(items: Any, total: int | None, unit: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, unit=f" {unit}", disable=None, leave=False)  # None: silent if stderr is no terminal
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    from edgepose.media.files import write_file
+
+    write_file(path, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgepose", description="Multi-person pose estimation on ordinary CPUs.")
+    parser.add_argument("--version", action="version", version=f"edgepose {edgepose.__version__}")
+    parser.add_argument("--verbose", action="store_true", help="log what is done, on stderr")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="find the people in an image, a folder, a video or a camera")
+    run.set_defaults(command=_run)
+    run.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="image, folder, 'glob*.jpg', video, camera (0, /dev/video0, picamera), rtsp:// or http:// URL",
+    )
+    _add_estimator_options(run)
+    run.add_argument(
+        "--show", action="store_true", help="show the annotated frames in a window (q ends, s saves, space pauses)"
+    )
+    run.add_argument("--no-hud", dest="hud", action="store_false", help="no rate and counts on the frames shown")
+    run.add_argument("--camera-size", type=_size, metavar="WxH", help="frame size to ask of a camera, such as 1280x720")
+    run.add_argument("--camera-fps", type=float, metavar="FPS", help="frames a second to ask of a camera")
+    run.add_argument("--save", type=Path, metavar="PATH", help="write annotated pictures: an image, a video, or a folder")
+    run.add_argument("--json", metavar="PATH", help="write the poses: a file, a folder for openpose, or - for standard output")
+    run.add_argument("--format", choices=FORMATS, help="of --json; default: json for images, jsonl for videos and cameras")
+    run.add_argument("--track", action="store_true", help="give people identities that last from frame to frame")
+    run.add_argument("--smooth", action="store_true", help="smooth keypoints over time (implies --track)")
+    run.add_argument("--max-frames", type=_whole(0), metavar="N", help="stop after N frames")
+
+    demo = commands.add_parser("demo", help="the default model on a sample photo")
+    demo.set_defaults(command=_demo)
+    demo.add_argument("--image", type=Path, help="a photo of your own")
+    demo.add_argument("--output", default="edgepose-demo.jpg", metavar="PATH", help="annotated picture (default: %(default)s)")
+    _add_estimator_options(demo)
+
+    bench = commands.add_parser("benchmark", help="end-to-end rate, latency of every stage, and the bare network's rate")
+    bench.set_defaults(command=_benchmark)
+    bench.add_argument("--source", metavar="S", help="a video or a folder of images; default: synthetic frames of 1280 x 720")
+    bench.add_argument("--frames", type=_whole(1), default=300, metavar="N", help="to measure (default: %(default)s)")
+    bench.add_argument("--json", type=Path, metavar="PATH", help="write the figures")
+    bench.add_argument("--compare", nargs="+", metavar="M", help="several models side by side")
+    _add_estimator_options(bench)
+
+    models = commands.add_parser("models", help="list, describe and download models")
+    models.set_defaults(command=_models)
+    actions = models.add_subparsers(required=True, dest="action", metavar="ACTION")
+    actions.add_parser("list", help="all models, with task, licence and accuracy")
+    for action, text in (("info", "all that is known of a model"), ("download", "fetch a model's files; prints the path")):
+        actions.add_parser(action, help=text).add_argument("name", metavar="MODEL")
+    actions.add_parser("path", help="the folder that models are kept in")
+
+    evaluation = commands.add_parser("eval", help="COCO keypoint AP of a model")
+    evaluation.set_defaults(command=_eval)
+    evaluation.add_argument("--annotations", type=Path, required=True, metavar="JSON", help="COCO keypoint annotations")
+    evaluation.add_argument("--images", type=Path, required=True, metavar="DIR", help="the folder of their images")
+    evaluation.add_argument("--json", type=Path, metavar="PATH", help="write the figures and the protocol")
+    evaluation.add_argument("--max-images", type=_whole(1), metavar="N", help="the first N images alone")
+    evaluation.add_argument(
+        "--boxes",
+        choices=("annotations", "detector"),
+        default="detector",
+        help="where a top-down model gets its boxes (default: %(default)s)",
+    )
+    _add_estimator_options(evaluation)
+
+    doctor = commands.add_parser("doctor", help="versions, processor, devices, models, and whether they work")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _add_estimator_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="default", metavar="M", help="a name (see `edgepose models list`) or a model file")
+    parser.add_argument("--device", default="CPU", metavar="D", help="OpenVINO device, or cuda (default: %(default)s)")
+    parser.add_argument("--threads", type=_whole(1), metavar="N", help="processor threads at most")
+    parser.add_argument("--height", type=_whole(1), metavar="H", help="height of the network's input, pixels")
+    parser.add_argument("--hint", choices=("latency", "throughput"), default="latency", help="what to tune for")
+    parser.add_argument("--precision", choices=("f32", "f16", "bf16"), help="of the arithmetic; default: the device's choice")
+    parser.add_argument("--detector", metavar="D", help="what finds people for a top-down model, such as default")
+    parser.add_argument("--batch-size", type=_whole(1), metavar="N", help="people in a run of a top-down network at most")
+    parser.add_argument("--flip-test", action="store_true", help="top-down: also run mirrored, at twice the time")
+    parser.add_argument("--min-score", type=float, metavar="S", help="least score of a keypoint, 0 to 1")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected WIDTHxHEIGHT, such as 1280x720")
+    return int(width), int(height)
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} given; expected a whole number from {least}")
+        return int(text)
+
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())
