@@ -29,13 +29,13 @@ def first_person(folder, **change):
     return read_annotations(training_data.save(folder, content))[0]
 
 
-def test_keypoints_count_from_the_pixels_centre_and_the_neck_lies_between_the_shoulders(tmp_path):
+def test_keypoints_name_pixels_and_the_neck_lies_between_the_shoulders(tmp_path):
     keypoints = [10.0, 20.0, 2.0] * 17
     keypoints[3 * L_SHOULDER_COCO : 3 * L_SHOULDER_COCO + 2] = 40.0, 30.0
     photo = first_person(tmp_path, keypoints=keypoints)
     assert (photo.states == LABELLED).all()
-    assert photo.keypoints[0, R_SHOULDER].tolist() == [9.5, 19.5]
-    assert photo.keypoints[0, NECK].tolist() == [24.5, 24.5]
+    assert photo.keypoints[0, R_SHOULDER].tolist() == [10, 20]
+    assert photo.keypoints[0, NECK].tolist() == [25, 25]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def photos(tmp_path):
 
 @pytest.mark.parametrize(
     ("shift_px", "low", "high"),
-    [pytest.param(0, 99, 100, id="right"), pytest.param(12, 5, 80, id="near"), pytest.param(90, 0, 1, id="far")],
+    [pytest.param(0, 99, 100, id="right"), pytest.param(10, 5, 80, id="near"), pytest.param(90, 0, 1, id="far")],
 )
 def test_ap_is_full_for_the_targets_and_falls_with_their_distance(photos, shift_px, low, high):
     (photo,), cache = photos

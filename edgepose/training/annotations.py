@@ -192,7 +192,7 @@ def _to_openpose(points: NDArray[np.float32], unlabelled: list[int]) -> tuple[ND
     for ours, theirs in _FROM_COCO:
         states[ours] = coco_states[theirs]
         if states[ours] == LABELLED:
-            keypoints[ours] = points[theirs, :2] - 0.5
+            keypoints[ours] = points[theirs, :2]  # COCO's keypoints name pixels, its boxes the edges between them
     if (states[_SHOULDERS] == LABELLED).all():
         states[_NECK] = LABELLED
         keypoints[_NECK] = keypoints[_SHOULDERS].mean(axis=0)

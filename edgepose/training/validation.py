@@ -67,7 +67,7 @@ def _as_coco(photos: Sequence[Photo]) -> dict[str, Any]:
     for photo in photos:
         for keypoints, states, box, area in zip(photo.keypoints, photo.states, photo.boxes, photo.areas, strict=True):
             labelled = states[from_openpose] == LABELLED
-            points = np.column_stack([keypoints[from_openpose] + 0.5, np.full(len(COCO17), 2)]) * labelled[:, None]
+            points = np.column_stack([keypoints[from_openpose], np.full(len(COCO17), 2)]) * labelled[:, None]
             annotations.append(_annotation(photo, tuple(box.tolist()), points, float(area)))
         annotations += [_annotation(photo, crowd.box, np.zeros((len(COCO17), 3))) for crowd in photo.crowds]
     for i, annotation in enumerate(annotations):
