@@ -1,0 +1,163 @@
+"""A PyTorch network as OpenVINO IR that describes itself; written only if it answers as PyTorch does."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from converters.command import EXTRA
+from converters.files import arriving, read_whole, save_network
+from converters.pictures import network_input
+from edgepose.engines.openvino import RT_INFO_KEY
+from edgepose.errors import MissingExtraError, ModelError
+from edgepose.media.images import read_image
+from edgepose.zoo.registry import Model, to_yaml
+
+# Largest difference from PyTorch, as a part of the largest value. FP16 keeps eleven bits of each weight, and errors of a
+# thousand of them add up; FP32 differs by the order of sums alone.
+TOLERANCE = {"FP32": 1e-4, "FP16": 2e-2}
+
+MAX_BATCH, MAX_MULTIPLES = 1024, 512  # What torch.export promises to hold for; the IR itself knows no bounds.
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a converted network and PyTorch are apart: largest and mean difference, and PyTorch's largest value."""
+
+    maximum: float
+    mean: float
+    scale: float
+
+    def __str__(self) -> str:
+        return f"max {self.maximum:.2e}, mean {self.mean:.2e}, of values up to {self.scale:.3g}"
+
+
+class LastMaps(nn.Module):
+    """A network with its last `count` outputs alone, as a tuple."""
+
+    def __init__(self, network: nn.Module, count: int) -> None:
+        super().__init__()
+        self.network = network
+        self.count = count
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(image)
+        return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs[-self.count :])
+
+
+def export(network: nn.Module, *, model: Model, folder: Path, precision: str, photos: list[Path], onnx: bool) -> None:
+    """Write `network` to `folder` as NAME.xml and NAME.bin, and print how far they are from PyTorch.
+
+    Args:
+        network: Takes (B, 3, H, W), answers maps; the last ones, as many as `model` has outputs, are kept.
+        model: What the IR says of itself; its name is that of the files.
+        folder: Gets the files, all of them or none.
+        precision: "FP16" or "FP32" weights.
+        photos: What to compare on, beside noise; none: the sample photo of scikit-image.
+        onnx: Also write NAME.onnx, and NAME.yaml to describe it.
+
+    Raises:
+        ModelError: A file differs from PyTorch by more than `TOLERANCE`.
+        SourceError: A photo cannot be read.
+        OutputError: The folder cannot be written.
+        MissingExtraError: There is no photo at all to compare on.
+    """
+    images = [read_image(photo) for photo in photos] or [_sample_photo()]
+    inputs = {"noise": [_noise(model)], "photos" if len(images) > 1 else "photo": [_input(image, model) for image in images]}
+    network = LastMaps(network, len(model.outputs)).eval()
+    with arriving(folder) as room:
+        files = {room / f"{model.name}.xml": precision}
+        parts = {".xml": (".xml", ".bin"), ".onnx": (".onnx",)}
+        save_network(to_openvino(network, model), room / f"{model.name}.xml", fp16=precision == "FP16")
+        if onnx:
+            files[room / f"{model.name}.onnx"] = "FP32"
+            _save_onnx(network, model, room / f"{model.name}.onnx")
+            (room / f"{model.name}.yaml").write_text(to_yaml(model), encoding="utf-8")
+        for path, its_precision in files.items():
+            written = read_whole(path)
+            megabytes = sum(path.with_suffix(suffix).stat().st_size for suffix in parts[path.suffix]) / 1e6
+            print(f"{folder / path.name}: {its_precision}, {megabytes:.1f} MB")
+            for kind, tensors in inputs.items():
+                print(f"  differs from PyTorch by {compare(network, written, tensors, its_precision)} ({kind})")
+
+
+def to_openvino(network: nn.Module, model: Model) -> ov.Model:
+    """The network as IR that says what it is, for any batch, height and width that it can take."""
+    batch, rows, columns = (torch.export.Dim(name, min=1, max=MAX_MULTIPLES) for name in ("batch", "rows", "columns"))
+    sides = {0: batch, 2: model.multiple * rows, 3: model.multiple * columns}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own, of its parts to each other
+        program = torch.export.export(network, (_example(model),), dynamic_shapes=(sides,))
+        converted = ov.convert_model(program)
+    converted.set_rt_info(to_yaml(model), RT_INFO_KEY)
+    return converted
+
+
+@torch.inference_mode()
+def compare(network: nn.Module, converted: ov.Model, inputs: list[NDArray[np.float32]], precision: str) -> Parity:
+    """PyTorch against a converted network, in FP32 arithmetic, on `inputs` (B, 3, H, W).
+
+    Raises:
+        ModelError: They are further apart than `TOLERANCE`.
+    """
+    compiled = ov.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    differences, scale = [], 0.0
+    for tensor in inputs:
+        expected: tuple[Tensor, ...] = network(torch.from_numpy(tensor))
+        for want, got in zip(expected, compiled(tensor).values(), strict=True):
+            differences.append(np.abs(want.numpy() - got).ravel())
+            scale = max(scale, float(want.abs().max()))
+    apart = np.concatenate(differences)
+    parity = Parity(float(apart.max()), float(apart.mean()), scale)
+    if not parity.maximum <= TOLERANCE[precision] * scale:  # also NaN
+        raise ModelError(
+            f"the converted network differs from PyTorch by {parity}; expected at most {TOLERANCE[precision]:g} of that in "
+            f"{precision}; nothing is written"
+        )
+    return parity
+
+
+def _save_onnx(network: nn.Module, model: Model, path: Path) -> None:
+    with warnings.catch_warnings():
+        # The new exporter needs one more package; the old one writes the same operations.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        names = [f"maps{index}" for index in range(len(model.outputs))]
+        axes = {"image": {0: "batch", 2: "height", 3: "width"}} | {name: {0: "batch", 2: "h", 3: "w"} for name in names}
+        torch.onnx.export(
+            network, (_example(model),), str(path),
+            dynamo=False, input_names=["image"], output_names=names, dynamic_axes=axes,
+        )  # fmt: skip
+
+
+def _example(model: Model) -> Tensor:
+    # Neither the batch nor a side may be 1 multiple: PyTorch takes a 1 for a constant.
+    return torch.zeros(2, 3, *(max(side, 2 * model.multiple) for side in model.size))
+
+
+def _noise(model: Model) -> NDArray[np.float32]:
+    """(1, 3, H, W), the same each time."""
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3, *model.size)).astype(np.float32)
+
+
+def _input(image: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
+    """(1, 3, H, W) of a photo, squeezed to the input: for comparing, its aspect does not matter."""
+    pixels = cv2.resize(image, model.size[::-1], interpolation=cv2.INTER_AREA)[None]
+    return network_input(np.asarray(pixels, np.uint8), model)
+
+
+def _sample_photo() -> NDArray[np.uint8]:
+    """scikit-image's portrait of the astronaut Eileen Collins (NASA, public domain), in BGR."""
+    try:
+        from skimage.data import astronaut
+    except ImportError as error:
+        raise MissingExtraError("scikit-image, which has the photo to compare on,", EXTRA) from error
+    photo: NDArray[np.uint8] = astronaut()  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(photo[..., ::-1])

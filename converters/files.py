@@ -1,0 +1,78 @@
+"""Files that arrive together or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import openvino as ov
+
+from edgepose.errors import OutputError
+from edgepose.media.files import unwritable
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before the work, which may take minutes, whether `folder` can be written or made.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{folder}: cannot be written: {there} is a file; give another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written: no right to write in {there}; give another folder")
+
+
+@contextmanager
+def arriving(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files move into `folder` at the end; after an exception, none of them does.
+
+    `folder` is made if need be, and goes again if nothing arrives in it.
+
+    Raises:
+        OutputError: A file or folder cannot be written.
+    """
+    check_writable(folder)
+    made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as room:
+            yield Path(room)
+            # The .xml comes last: until then nobody takes the others for a model.
+            for file in sorted(Path(room).iterdir(), key=lambda path: path.suffix == ".xml"):
+                file.replace(folder / file.name)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        with suppress(OSError):  # A folder that has something in it stays.
+            for path in made:
+                path.rmdir()
+
+
+def save_network(network: ov.Model, path: Path, *, fp16: bool) -> None:
+    """Write a network as `path` (.xml) and .bin beside it, with its float weights in FP16 or FP32.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    try:
+        ov.save_model(network, path, compress_to_fp16=fp16)
+    except RuntimeError as error:  # OpenVINO's, for a full disk and everything else
+        raise OutputError(f"{path}: cannot be written; check the folder, its rights and free space") from error
+
+
+def as_written(network: ov.Model, *, fp16: bool) -> tuple[ov.Model, int]:
+    """The network after a way through files, with what rounding that brings, and the bytes of these files."""
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room) / "network.xml"
+        save_network(network, path, fp16=fp16)
+        return read_whole(path), sum(file.stat().st_size for file in Path(room).iterdir())
+
+
+def read_whole(path: Path) -> ov.Model:
+    """Read a network into memory, so that its files may go."""
+    return ov.Core().read_model(path, config={"ENABLE_MMAP": False})

@@ -1,0 +1,49 @@
+"""A model that normalises each picture by the picture's own statistics, with constants in their place.
+
+    python -m converters.fold MODEL --images DIR --annotations COCO.json [--calibration DIR] --output DIR
+
+For graphs that were frozen in training mode. Writes NAME-folded.xml and .bin (FP16) if AP is at most 1.0 point below; it may
+well be above, as such networks learned from the statistics of many pictures, and are faster without computing any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from converters import command, trial
+from edgepose.errors import ModelError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m converters.fold", description="Statistics of a network made constant.")
+    trial.add_options(parser, by_ap_alone=True)  # such a network sees other people, rightly or not
+    options = parser.parse_args(arguments)
+    return command.run(parser.prog, lambda: _fold(options))
+
+
+def _fold(options: argparse.Namespace) -> None:
+    from converters.files import as_written
+    from converters.graph import batch_normalisations, channels_first, with_constant_statistics
+    from converters.pictures import no_compiled_left_behind
+
+    with no_compiled_left_behind():
+        on_trial = trial.prepare(options)
+        network = channels_first(on_trial.network)
+        if not (count := len(batch_normalisations(network))):
+            raise ModelError(f"{on_trial.model.name} computes no statistics over its batch; there is nothing to fold")
+        folded, _ = as_written(channels_first(with_constant_statistics(network, on_trial.tensors)), fp16=True)
+        before, after = on_trial.gate.measure(on_trial.network), on_trial.gate.measure(folded)
+        verdict = on_trial.gate.judge(before, after)
+        print(f"given: {on_trial.gate.describe(before)}")
+        print(f"statistics of {count} layers made constant: {verdict.figures}: {'passes' if verdict.passed else 'refused'}")
+        if not verdict.passed:
+            raise ModelError(f"{verdict.figures}; expected at most 1.0 below; nothing is written")
+        name = options.name or f"{on_trial.model.name}-folded"
+        trial.write(on_trial, folded, name, options.output, f"statistics of {count} layers made constant", verdict.ap, None)
+    print(f"{options.output / name}.xml and .bin")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

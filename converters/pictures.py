@@ -1,0 +1,125 @@
+"""What a model is tried on: pictures, on their way through the pipeline that the model has in use.
+
+Calibration data come out of that same pipeline, where they would go into the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from edgepose.engines import Engine
+from edgepose.engines import openvino as openvino_engine
+from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
+from edgepose.errors import ModelError, SourceError
+from edgepose.estimator import MIN_SCORE
+from edgepose.media.images import IMAGE_SUFFIXES, missing
+from edgepose.pipelines.bottom_up import BottomUp
+from edgepose.pipelines.top_down import TopDown
+from edgepose.poses import Poses
+from edgepose.zoo.registry import Model
+
+Float = NDArray[np.float32]
+Image = NDArray[np.uint8]
+Estimate = Callable[..., Poses]
+"""From an image (H, W, 3) uint8 BGR to its people; for a top-down model, also with `boxes`."""
+
+InputSize = int | tuple[int, int]
+
+
+def find_images(folder: Path, limit: int | None = None) -> list[Path]:
+    """The images of a folder, by name; of more than `limit`, so many from all over the list.
+
+    Raises:
+        SourceError: There is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise missing(folder) if not folder.exists() else SourceError(f"{folder}: a file; expected a folder of images")
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise SourceError(f"{folder}: no images in it; expected some of {', '.join(IMAGE_SUFFIXES)}")
+    if limit is None or len(images) <= limit:
+        return images
+    return [images[index * len(images) // limit] for index in range(limit)]
+
+
+def estimate_with(engine: Engine, model: Model, input_size: InputSize) -> Estimate:
+    """What `PoseEstimator` does with that engine. A top-down model without boxes takes the picture for one person's.
+
+    Raises:
+        ModelError: No pipeline here decodes the model, or its outputs do not fit it.
+        InputError: The size is not one that the model takes.
+    """
+    if model.decoder == "paf":
+        bottom_up = BottomUp(engine, model, input_size=input_size, min_score=MIN_SCORE)
+        return lambda image: bottom_up.start(image)()
+    if model.decoder == "heatmaps":
+        top_down = TopDown(engine, model, detector=_whole_picture, input_size=input_size, min_score=MIN_SCORE)
+        return lambda image, boxes=None: top_down.start(image, boxes)()
+    raise ModelError(f"{model.name} needs decoder {model.decoder}; expected a model with decoder paf or heatmaps")
+
+
+def engine_for(network: ov.Model, model: Model, precision: Precision | None = "f32", hint: Hint = "latency") -> OpenVINOEngine:
+    """An engine on the CPU that leaves `network` as it is. FP32 arithmetic unless told otherwise."""
+    return OpenVINOEngine(network.clone(), model, precision=precision, hint=hint)
+
+
+def network_input(batch: Image, model: Model) -> Float:
+    """What engines make of a `batch` (B, H, W, 3) BGR before the network's first layer, in the network's own layout."""
+    pixels = batch if model.colour == "BGR" else batch[..., ::-1]
+    tensor = (pixels - np.array(model.mean, np.float32)) / np.array(model.scale, np.float32)
+    return np.ascontiguousarray(tensor if model.layout == "NHWC" else tensor.transpose(0, 3, 1, 2), np.float32)
+
+
+def network_inputs(network: ov.Model, model: Model, input_size: InputSize, look: Callable[[Estimate], object]) -> list[Float]:
+    """What the network gets to see while `look` calls what it is given for images: (1, ...) each, in its own layout."""
+    recorder = _Recorder(engine_for(network, model).output_channels, model.stride)
+    look(estimate_with(recorder, model, input_size))
+    return [network_input(batch, model) for batch in recorder.batches]
+
+
+@contextmanager
+def no_compiled_left_behind() -> Iterator[None]:
+    """Keep OpenVINO from storing what it compiles: none of the networks that are tried here is ever opened again."""
+    core = openvino_engine._core()
+    before = core.get_property("CACHE_DIR")
+    core.set_property({"CACHE_DIR": ""})
+    try:
+        yield
+    finally:
+        core.set_property({"CACHE_DIR": before})
+
+
+class _Recorder:
+    """An engine that runs nothing: keeps what it is sent, and answers empty maps."""
+
+    requests = 1
+
+    def __init__(self, output_channels: tuple[int, ...], stride: int) -> None:
+        self.output_channels = output_channels
+        self.batches: list[Image] = []
+        self._stride = stride
+
+    def submit(self, batch: Image) -> _Recorded:
+        self.batches.append(batch.copy())
+        count, height, width, _ = batch.shape
+        sides = (height // self._stride, width // self._stride)
+        return _Recorded([np.zeros((count, channels, *sides), np.float32) for channels in self.output_channels])
+
+
+class _Recorded:
+    def __init__(self, maps: list[Float]) -> None:
+        self._maps = maps
+
+    def result(self) -> list[Float]:
+        return self._maps
+
+
+def _whole_picture(image: Image) -> list[tuple[int, int, int, int]]:
+    height, width = image.shape[:2]
+    return [(0, 0, width, height)]

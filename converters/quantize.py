@@ -1,0 +1,65 @@
+"""A model to INT8, behind a gate.
+
+    python -m converters.quantize MODEL --images DIR [--annotations COCO.json] [--calibration DIR] --output DIR
+
+Writes NAME-int8.xml, .bin and .md, if an INT8 network is as good as the floating-point one: with annotations, at most 1.0
+point of AP below; without, nearly the same keypoints on nearly the same people. Otherwise it ends with status 1, a table of
+what was tried, and no file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from functools import partial
+
+from converters import command, trial
+from edgepose.errors import ModelError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m converters.quantize", description="A model to INT8, behind a gate.")
+    trial.add_options(parser)
+    parser.add_argument("--preset", choices=("mixed", "performance"), default="mixed", help="NNCF's (default: %(default)s)")
+    parser.add_argument(
+        "--ignore", nargs="+", default=[], metavar="REGEX", help="operations to keep in floating point, by name"
+    )
+    parser.add_argument("--ignore-types", nargs="+", default=[], metavar="TYPE", help="and by type, such as MVN")
+    parser.add_argument("--thorough-bias-correction", action="store_true", help="slower, and sometimes better")
+    options = parser.parse_args(arguments)
+    # Networks that the gate refuses may see people everywhere, which is worth a warning anywhere else.
+    return command.run(parser.prog, lambda: _quantize(options), log=logging.ERROR)
+
+
+def _quantize(options: argparse.Namespace) -> None:
+    command.need("nncf")
+
+    from converters.nncf_recipe import Recipe
+    from converters.pictures import no_compiled_left_behind
+    from converters.recipes import search
+    from converters.report import write_report
+
+    recipe = Recipe(
+        preset=options.preset,
+        fast_bias_correction=not options.thorough_bias_correction,
+        ignored=tuple(options.ignore),
+        ignored_types=tuple(options.ignore_types),
+    )
+    with no_compiled_left_behind():
+        on_trial = trial.prepare(options)
+        outcome = search(on_trial.network, on_trial.gate, on_trial.tensors, recipe, partial(print, flush=True))
+        name = options.name or f"{on_trial.model.name}-int8"
+        report = write_report(name, on_trial, outcome, recipe)
+        print(f"\n{report}", end="")
+        chosen = outcome.chosen
+        if chosen is None:
+            raise ModelError(f"no INT8 model passes: {len(outcome.attempts)} tried, see the table; nothing is written")
+        note = f"INT8, {chosen.name}; {chosen.verdict.figures}"
+        trial.write(on_trial, chosen.network, name, options.output, note, chosen.verdict.ap, report)
+    print(f"\n{options.output / name}.xml, .bin and .md")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""What `fold` and `quantize` have in common: a model, the pictures it is calibrated on, and the gate it has to pass."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from converters import command
+from converters.files import arriving, check_writable, save_network
+from converters.gate import AccuracyGate, AgreementGate, Gate
+from converters.pictures import Estimate, InputSize, find_images, network_inputs
+from edgepose.engines.openvino import RT_INFO_KEY, read_network
+from edgepose.errors import InputError, ModelError
+from edgepose.estimator import locate
+from edgepose.evaluation import evaluate
+from edgepose.geometry import bucket_width
+from edgepose.media.images import read_image
+from edgepose.zoo.registry import Model, to_yaml
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network on trial.
+
+    Attributes:
+        model: Its description.
+        network: The network itself, in floating point.
+        input_size: As `PoseEstimator` has it.
+        size: (height, width) of the input for a picture of the model's own aspect.
+        gate: Judges what becomes of it.
+        tensors: Inputs to calibrate on.
+    """
+
+    model: Model
+    network: ov.Model
+    input_size: InputSize
+    size: tuple[int, int]
+    gate: Gate[Any]
+    tensors: list[NDArray[np.float32]]
+
+
+def add_options(parser: argparse.ArgumentParser, *, by_ap_alone: bool = False) -> None:
+    """What every trial asks."""
+    parser.add_argument("model", metavar="MODEL", help="a name of the zoo, or a model file")
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="photos to judge by")
+    about = "COCO keypoints of --images, to judge by AP"
+    parser.add_argument("--annotations", type=Path, required=by_ap_alone, metavar="JSON", help=about)
+    parser.add_argument("--calibration", type=Path, metavar="DIR", help="photos to calibrate on (default: those of --images)")
+    parser.add_argument("--subset", type=command.whole, default=300, metavar="N", help="to calibrate on (default: %(default)s)")
+    parser.add_argument("--max-images", type=command.whole, metavar="N", help="judge by so many images at most")
+    parser.add_argument("--height", type=command.whole, metavar="H", help="of the network's input (default: the model's own)")
+    parser.add_argument("--name", type=command.file_name, help="of the files (default: that of the model, and what was done)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+
+
+def prepare(options: argparse.Namespace) -> Trial:
+    """The trial that the command line asks for.
+
+    Raises:
+        EdgePoseError: The model, the pictures or the output folder do not do.
+    """
+    check_writable(options.output)
+    path, model = locate(options.model)
+    if model.task == "detector":
+        raise ModelError(f"{model.name} is a detector; expected a model that finds keypoints")
+    network = read_network(path)
+    height, width = model.size
+    input_size: InputSize = model.size if model.task == "top-down" else height
+    if options.height is not None:
+        if options.height % model.multiple:
+            raise InputError(f"--height is {options.height}; expected a multiple of {model.multiple}")
+        input_size = options.height
+        aspect_of = height, width - model.multiple + 1  # the model's own width is rounded up
+        width, height = bucket_width(*aspect_of, options.height, model.multiple), options.height
+    gate: Gate[Any]
+    if options.annotations is None:
+        gate = AgreementGate(model, input_size, find_images(options.images, options.max_images))
+    else:
+        command.need("pycocotools")
+        gate = AccuracyGate(model, input_size, options.annotations, options.images, options.max_images)
+    tensors = network_inputs(network, model, input_size, _look_at_calibration_pictures(options, model))
+    return Trial(model, network, input_size, (height, width), gate, tensors[:: -(-len(tensors) // options.subset)])
+
+
+def write(trial: Trial, network: ov.Model, name: str, folder: Path, note: str, ap: float | None, report: str | None) -> None:
+    """Write what passed, with what it says of itself, and a report beside it if there is one.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    protocol = None if ap is None else f"{trial.gate.protocol}, input height {trial.size[0]}"
+    model = replace(
+        trial.model, name=name, size=trial.size, files=(), conversion=None,
+        ap=None if ap is None else round(ap, 1), ap_protocol=protocol, notes=note,
+    )  # fmt: skip
+    network.set_rt_info(to_yaml(model), RT_INFO_KEY)
+    with arriving(folder) as room:
+        save_network(network, room / f"{name}.xml", fp16=True)
+        if report is not None:
+            (room / f"{name}.md").write_text(report, encoding="utf-8")
+
+
+def _look_at_calibration_pictures(options: argparse.Namespace, model: Model) -> Any:
+    """Calls an estimate for each picture: of people in their annotated boxes, where that is how the model gets to see them."""
+    if model.task == "top-down" and options.annotations is not None and options.calibration is None:
+        known: dict[str, Any] = {"boxes": "annotations", "max_images": options.subset}
+        return lambda estimate: evaluate(estimate, options.annotations, options.images, **known)
+    images = find_images(options.calibration or options.images, options.subset)
+
+    def look(estimate: Estimate) -> None:
+        for image in images:
+            estimate(read_image(image))
+
+    return look

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import openvino as ov
+import pytest
+import tiny_models
+from openvino import opset13 as ops
+
+import edgepose
+from converters import command, nncf_recipe, quantize, recipes
+
+
+@pytest.fixture(autouse=True)
+def _the_logging_of_the_command_is_not_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.logging, "basicConfig", lambda **_: None)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.png"), random.integers(0, 256, (80, 120, 3), np.uint8))
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return tiny_models.save(tmp_path)
+
+
+def run(model: str | Path, images: Path, output: Path, *options: str) -> int:
+    return quantize.main([str(model), "--images", str(images), "--output", str(output), *options])
+
+
+def test_the_default_model_passes_and_needs_nothing_else(tmp_path, capsys):
+    data = pytest.importorskip("skimage.data")
+    (tmp_path / "photos").mkdir()
+    photo = np.ascontiguousarray(data.astronaut()[..., ::-1])
+    cv2.imwrite(str(tmp_path / "photos" / "astronaut.png"), photo)
+    assert run("default", tmp_path / "photos", tmp_path / "out", "--name", "small", "--height", "256") == 0
+    out = capsys.readouterr().out
+    assert "0 lost and 0 invented of 1 people: passes" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["small.bin", "small.md", "small.xml"]
+    report = (tmp_path / "out" / "small.md").read_text()
+    assert all(f"\n| {name} | " in report for name in ("FP32", "FP16", "INT8"))
+    network = ov.Core().read_model(tmp_path / "out" / "small.xml")
+    assert any(node.get_type_name() == "FakeQuantize" for node in network.get_ops())
+    estimator = edgepose.PoseEstimator(tmp_path / "out" / "small.xml", precision="f32")
+    assert estimator.model.decoder == "paf"
+    assert estimator.model.notes.startswith("INT8, plain recipe")
+    ours, theirs = estimator(photo), edgepose.PoseEstimator(precision="f32")(photo)
+    apart = np.linalg.norm(ours.keypoints[0] - theirs.keypoints[0], axis=-1)  # of the best person, in 512 pixels
+    assert np.nanmedian(apart) < 5
+
+
+def test_a_broken_int8_is_refused_and_leaves_no_file(tiny, images, tmp_path, monkeypatch, capsys):
+    original = nncf_recipe.quantise
+
+    def broken(network, *arguments):
+        quantised = original(network, *arguments)
+        for result in quantised.get_results():
+            result.input(0).replace_source_output(ops.negative(result.input_value(0)).output(0))
+        quantised.validate_nodes_and_infer_types()
+        return quantised
+
+    monkeypatch.setattr(recipes, "quantise", broken)
+    assert run(tiny, images, tmp_path / "out") == 1
+    out, error = capsys.readouterr()
+    assert "| INT8, plain recipe | " in out  # the table of what was tried
+    assert "no INT8 model passes" in out
+    assert error.count("\n") == 1
+    assert "no INT8 model passes" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_option_more_keeps_operations_in_floating_point(tiny, images, tmp_path, capsys):
+    assert run(tiny, images, tmp_path / "out", "--ignore-types", "Nope") == 1
+    assert "ignored scope" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["nncf", "pycocotools"])
+def test_a_missing_package_names_its_extra(tiny, images, tmp_path, monkeypatch, capsys, package):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
+    assert run(tiny, images, tmp_path / "out", "--annotations", str(tmp_path / "a.json")) == 1
+    error = capsys.readouterr().err
+    assert package in error
+    assert "[convert]" in error
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        pytest.param("no-such-model", [], "no-such-model", id="unknown-model"),
+        pytest.param("default", ["--height", "250"], "multiple of 8", id="height"),
+        pytest.param("default", ["--annotations", "nowhere.json"], "nowhere.json", id="annotations"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_file(images, tmp_path, capsys, model, options, message):
+    assert run(model, images, tmp_path / "out", *options) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_are_not_there(tiny, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    for folder, message in (("empty", "no images"), ("nowhere", "nowhere"), ("file", "a folder of images")):
+        assert run(tiny, tmp_path / folder, tmp_path / "out") == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_does_not_decode_is_named(tiny, images, tmp_path, capsys):
+    (images / "1.png").write_bytes(b"not a picture")
+    assert run(tiny, images, tmp_path / "out") == 1
+    assert "1.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_output_is_found_before_the_work(tiny, images, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(recipes, "search", lambda *_: pytest.fail("began"))
+    assert run(tiny, images, tmp_path / "file" / "out") == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--subset", "0"], ["--preset", "best"], ["--name", "a/b"], ["--max-images", "-3"]])
+def test_wrong_usage(tiny, images, tmp_path, options):
+    with pytest.raises(SystemExit) as caught:
+        run(tiny, images, tmp_path / "out", *options)
+    assert caught.value.code == 2

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+
+from converters.gate import Verdict
+from converters.nncf_recipe import Recipe, by_sensitivity, quantise, weighted
+from converters.recipes import MAX_CANDIDATES, search
+from edgepose.errors import InputError
+
+LAYERS = 6
+FACTORS = np.logspace(-3, 3, 8).astype(np.float32).reshape(1, 8, 1, 1)
+RANDOM = np.random.default_rng(1)
+TENSORS = [RANDOM.normal(size=(1, 3, 16, 24)).astype(np.float32) for _ in range(3)]
+
+
+def network(*, spread: int | None = None) -> ov.Model:
+    """Convolutions in a row; between number `spread` and the next, channels differ by up to a million: too much for 8 bits."""
+    random = np.random.default_rng(0)
+    image = ops.parameter(ov.PartialShape([1, 3, -1, -1]), np.float32, name="image")
+    value = image.output(0)
+    for layer in range(LAYERS):
+        inputs = value.get_partial_shape()[1].get_length()
+        weights = random.normal(0, 0.4, (8, inputs, 3, 3)).astype(np.float32)
+        if spread is not None and layer == spread + 1:
+            weights /= FACTORS
+        node = ops.convolution(value, ops.constant(weights), [1, 1], [1, 1], [1, 1], [1, 1])
+        node.set_friendly_name(f"conv{layer}")
+        if layer == spread:
+            node = ops.multiply(node, ops.constant(FACTORS))
+        value = ops.relu(node).output(0)
+    return ov.Model([value], [image], "row")
+
+
+def quantised_inputs(network: ov.Model) -> int:
+    return sum(node.get_type_name() == "FakeQuantize" for node in network.get_ops())
+
+
+@dataclass
+class CountingGate:
+    """Lets pass what has at most so many quantised values."""
+
+    limit: int
+    protocol: str = "count"
+
+    def measure(self, network, precision="f32"):
+        return quantised_inputs(network)
+
+    def judge(self, reference, candidate):
+        return Verdict(candidate <= self.limit, f"{candidate} quantised")
+
+    def better(self, first, second):
+        return first
+
+    def describe(self, result):
+        return f"{result}"
+
+
+def test_a_recipe_that_passes_is_all_that_is_tried():
+    said: list[str] = []
+    outcome = search(network(), CountingGate(1000), TENSORS, Recipe(), said.append)
+    assert [attempt.name for attempt in outcome.attempts] == ["plain recipe"]
+    assert outcome.chosen is outcome.attempts[0]
+    assert outcome.chosen.kept == ()
+    assert said == ["FP32: 0", f"INT8, plain recipe: {quantised_inputs(outcome.chosen.network)} quantised: passes"]
+
+
+def test_the_least_that_passes_stays_in_floating_point():
+    whole = quantised_inputs(quantise(network(), TENSORS, Recipe()))
+    outcome = search(network(), CountingGate(whole - 3), TENSORS, Recipe(), lambda _: None)
+    assert outcome.chosen is not None
+    assert not outcome.attempts[0].verdict.passed
+    refused = [attempt for attempt in outcome.attempts if not attempt.verdict.passed]
+    assert all(len(attempt.kept) < len(outcome.chosen.kept) for attempt in refused)
+    assert set(outcome.chosen.kept) < {f"conv{layer}" for layer in range(LAYERS)}
+
+
+def test_a_gate_that_nothing_passes_ends_the_search():
+    outcome = search(network(), CountingGate(-1), TENSORS, Recipe(), lambda _: None)
+    assert outcome.chosen is None
+    assert 2 <= len(outcome.attempts) <= MAX_CANDIDATES
+    assert not any(attempt.verdict.passed for attempt in outcome.attempts)
+
+
+def test_what_int8_harms_most_comes_first():
+    given = network(spread=2)
+    groups = by_sensitivity(given, TENSORS, Recipe())
+    assert sorted(name for group in groups for name in group) == sorted(weighted(given)) == [f"conv{i}" for i in range(LAYERS)]
+    assert groups[0] == ["conv3"]  # whose input is spread
+
+
+def test_kept_operations_are_not_quantised():
+    every, kept = (quantised_inputs(quantise(network(), TENSORS, Recipe(), names)) for names in ((), ("conv0", "conv1")))
+    assert kept < every
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(Recipe(ignored=("nothing-like-it",)), id="name"), pytest.param(Recipe(ignored_types=("Nope",)), id="type")],
+)
+def test_an_ignored_scope_that_is_not_there_is_refused(recipe):
+    with pytest.raises(InputError, match="ignored scope"):
+        quantise(network(), TENSORS, recipe)
