@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 from edgepose.decoding import warm_up
 from edgepose.decoding.heatmaps import Refinement
 from edgepose.engines import Engine
-from edgepose.engines.openvino import SUFFIXES, Hint, OpenVINOEngine, Precision, described, read_network
-from edgepose.errors import InputError, MissingExtraError, ModelError
+from edgepose.errors import DeviceError, InputError, MissingExtraError, ModelError
 from edgepose.media.images import check_image
 from edgepose.media.sources import Frame, Source, open_source
 from edgepose.pipelines.bottom_up import BottomUp
@@ -25,6 +25,9 @@ from edgepose.poses import Poses
 from edgepose.tracking import Tracker
 from edgepose.zoo.download import fetch
 from edgepose.zoo.registry import Model, describe_file, get, undescribed
+
+if TYPE_CHECKING:
+    from edgepose.engines.openvino import Hint, Precision
 
 # Least score of a keypoint. Half of what the reference decoder asks for finds more people, at little noise: chosen by
 # benchmarks/accuracy.py.
@@ -110,7 +113,8 @@ class PoseEstimator:
             engine, self.model = _on_torch(model, device, **options)
         else:
             path, self.model = locate(model)
-            engine = OpenVINOEngine(read_network(path), self.model, device=device, **options)
+            openvino = _openvino()
+            engine = openvino.OpenVINOEngine(openvino.read_network(path), self.model, device=device, **options)
         self.engine = engine
         self.input_size = self.model.size[0] if input_size is None else input_size
         batch_size = BATCH_SIZE[backend] if batch_size is None else batch_size
@@ -212,11 +216,24 @@ def _detector(name: str | Path, threads: int | None) -> Detector:
     path, description = locate(name)
     if description.decoder not in ("ssd", "paf"):
         raise ModelError(f"{description.name} is a {description.task} model; expected a detector, or a bottom-up PAF model")
-    engine = OpenVINOEngine(read_network(path), description, threads=threads)
+    openvino = _openvino()
+    engine: Engine = openvino.OpenVINOEngine(openvino.read_network(path), description, threads=threads)
     if description.decoder == "ssd":
         return SSDDetector(engine, description)
     people = BottomUp(engine, description, input_size=description.size[0], min_score=MIN_SCORE)
     return lambda image: boxes_around(people.start(image)())
+
+
+def _openvino() -> ModuleType:
+    """The engine on OpenVINO, imported where it is needed: PyTorch serves machines that OpenVINO has no build for."""
+    try:
+        from edgepose.engines import openvino
+    except ImportError as error:
+        raise DeviceError(
+            f"OpenVINO cannot be imported ({error}); install it with: python -m pip install openvino, or use backend='torch' "
+            "with a checkpoint of a top-down model"
+        ) from error
+    return openvino
 
 
 def _on_torch(
@@ -249,8 +266,9 @@ def locate(model: str | Path) -> tuple[Path, Model]:
         ModelError: It is a file that nothing describes, or it needs conversion first.
     """
     path = Path(model)
-    if path.suffix in SUFFIXES:
-        description = described(read_network(path), path) if path.suffix == ".xml" else None
+    openvino = _openvino()
+    if path.suffix in openvino.SUFFIXES:
+        description = openvino.described(openvino.read_network(path), path) if path.suffix == ".xml" else None
         description = description or describe_file(path)
         if description is None:
             raise undescribed(path)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -268,3 +270,27 @@ def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(edgepose.DeviceError, match="there is no device 'cuda'; PyTorch finds here: cpu"):
         edgepose.PoseEstimator(tmp_path / "own.pth", device="cuda")
+
+
+def test_pytorch_needs_no_openvino_and_all_else_says_that_it_does(tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "own.yaml").write_text(TOP_DOWN)
+    script = """
+import sys
+sys.modules["openvino"] = None  # as where there is no build of it
+import numpy as np, torch, edgepose
+from edgepose.networks import HRNet
+torch.manual_seed(0)
+torch.save(HRNet.variant("w32-compact").state_dict(), "own.pth")
+estimator = edgepose.PoseEstimator("own.pth", backend="torch", min_score=0.0)
+noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+print(len(estimator(noise, boxes=[[10, 20, 110, 190]])))
+try:
+    edgepose.PoseEstimator()
+except edgepose.DeviceError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    people, message = done.stdout.splitlines()
+    assert people == "1"
+    assert "pip install openvino" in message
