@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
-import yaml
 
 import edgepose
 from edgepose.zoo import download, registry
@@ -19,29 +19,37 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEPOSE_MIRROR", raising=False)
 
 
+EMBEDDED = ("lightweight-openpose-075", "lightweight-openpose-075-int8")
+UNSAID = {"source": None, "files": (), "gflops": None, "ap": None, "ap_protocol": None, "notes": None}
+
+
 def test_files_are_those_of_the_table_and_small():
-    model = registry.get("default")
-    folder = download.fetch(model).parent
-    assert folder.name == "embedded"
-    for file in model.files:
+    files = [file for name in EMBEDDED for file in registry.get(name).files]
+    for file in files:
         algorithm, _, expected = (file.checksum or "").partition(":")
-        data = (folder / file.name).read_bytes()
+        data = (Path(registry.__file__).parent / "embedded" / file.name).read_bytes()
         assert (algorithm, hashlib.sha256(data).hexdigest(), len(data)) == ("sha256", expected, file.size)
-    assert sum(file.size or 0 for file in model.files) < 10e6
+    assert sum(file.size or 0 for file in files) < 10e6
+    assert registry.get("default").name in EMBEDDED
 
 
-def test_the_file_says_of_itself_what_the_table_says():
-    model = registry.get("default")
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_file_says_of_itself_what_the_table_says(name):
+    model = registry.get(name)
     path = download.fetch(model)
-    said = edgepose.PoseEstimator(path).model
-    assert {**vars(said), "source": None} == {
-        **vars(model), "source": None, "files": (), "gflops": None, "ap": None, "ap_protocol": None, "notes": None,
-    }  # fmt: skip
+    assert path.parent.name == "embedded"
+    assert {**vars(edgepose.PoseEstimator(path).model), **UNSAID} == {**vars(model), **UNSAID}
 
 
-def test_it_finds_the_astronauts_face_neck_and_shoulders():
+def test_the_default_is_int8_but_on_arm():
+    network = ov.Core().read_model(download.fetch(registry.get("lightweight-openpose-075-int8")))
+    assert sum(node.get_type_name() == "FakeQuantize" for node in network.get_ops()) > 50
+
+
+@pytest.mark.parametrize("model", EMBEDDED)
+def test_it_finds_the_astronauts_face_neck_and_shoulders(model):
     data = pytest.importorskip("skimage.data", reason="the sample photo needs the extra demo")
-    poses = edgepose.PoseEstimator()(data.astronaut()[..., ::-1].copy())
+    poses = edgepose.PoseEstimator(model)(data.astronaut()[..., ::-1].copy())
     person = poses[0]
     found = dict(zip(person.skeleton.keypoints, person.keypoints[0], strict=True))
     # Where they are in the picture of 512 x 512, within 30 pixels, read off it by eye.
@@ -57,8 +65,3 @@ def test_it_is_better_than_nothing_on_real_photos(shared):
     photos = sorted((shared / "data" / "eval" / "images").glob("*.jpg"))[:12]
     found = [len(estimator(read_image(photo))) for photo in photos]
     assert sum(count > 0 for count in found) >= 8
-
-
-def test_the_table_is_plain_yaml():
-    table = Path(registry.__file__).with_name("models.yaml")
-    assert yaml.safe_load(table.read_text())["default"] == registry.get("default").name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import platform
 import re
 import reprlib
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ Colour = Literal["BGR", "RGB"]
 Layout = Literal["NCHW", "NHWC"]
 
 DEFAULT = "default"
-"""The alias that `get` resolves to the zoo's default model."""
+"""The alias that `get` resolves to the zoo's default model for this processor."""
 
 EXAMPLE_YAML = """\
 task: bottom-up         # bottom-up, top-down or detector
@@ -129,9 +130,9 @@ def get(name: str) -> Model:
     Raises:
         UnknownModelError: There is none; the message has the nearest names.
     """
-    models, default = _zoo()
+    models, defaults = _zoo()
     if name == DEFAULT:
-        return models[default]
+        return models[defaults.get(platform.machine().lower(), defaults["other"])]
     if name not in models:
         near = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(near)}? " if near else ""
@@ -220,8 +221,8 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
 
 
 @functools.cache
-def _zoo() -> tuple[dict[str, Model], str]:
-    """The models by name, and the name of the default one."""
+def _zoo() -> tuple[dict[str, Model], dict[str, str]]:
+    """The models by name, and the names of the default ones by processor."""
     table = yaml.safe_load(Path(__file__).with_name("models.yaml").read_text(encoding="utf-8"))
     models = {name: parse(name, fields, f"models.yaml: {name}") for name, fields in table["models"].items()}
     return models, table[DEFAULT]
