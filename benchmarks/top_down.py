@@ -53,7 +53,7 @@ def main() -> None:
 
 def shares(estimator: edgepose.PoseEstimator, batch_size: int, people: int, turns: int) -> dict[str, float]:
     """Milliseconds a frame of the bare network and of the pipeline, the share of the rest, and the rest by itself."""
-    pipeline: Any = estimator._pipeline
+    pipeline: Any = estimator.pipeline
     assert isinstance(pipeline, TopDown)
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (720, 1280, 3), np.uint8)
