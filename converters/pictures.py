@@ -55,13 +55,13 @@ def estimate_with(engine: Engine, model: Model, input_size: InputSize) -> Estima
         ModelError: No pipeline here decodes the model, or its outputs do not fit it.
         InputError: The size is not one that the model takes.
     """
-    if model.decoder == "paf":
+    if model.task == "bottom-up":
         bottom_up = BottomUp(engine, model, input_size=input_size, min_score=MIN_SCORE)
         return lambda image: bottom_up.start(image)()
     if model.decoder == "heatmaps":
         top_down = TopDown(engine, model, detector=_whole_picture, input_size=input_size, min_score=MIN_SCORE)
         return lambda image, boxes=None: top_down.start(image, boxes)()
-    raise ModelError(f"{model.name} needs decoder {model.decoder}; expected a model with decoder paf or heatmaps")
+    raise ModelError(f"{model.name} is a {model.task} model; expected a model that finds keypoints")
 
 
 def engine_for(network: ov.Model, model: Model, precision: Precision | None = "f32", hint: Hint = "latency") -> OpenVINOEngine:

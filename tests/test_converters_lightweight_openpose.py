@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -121,3 +122,10 @@ def test_wrong_usage(checkpoint, tmp_path, size):
     with pytest.raises(SystemExit) as caught:
         run(checkpoint, tmp_path, "--size", size)
     assert caught.value.code == 2
+
+
+def test_without_pytorch_the_extra_is_named(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run(checkpoint, tmp_path / "ir") == 1
+    assert 'pip install "edgepose[convert]"' in capsys.readouterr().err
+    assert not (tmp_path / "ir").exists()
