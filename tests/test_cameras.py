@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -221,4 +222,11 @@ def test_raspberry_pis_camera_that_is_not_there_or_busy(
 def test_without_picamera2_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)  # type: ignore[arg-type]
     with pytest.raises(SourceError, match="sudo apt install python3-picamera2"):
+        open_source("picamera")
+
+
+def test_a_picamera2_for_another_numpy_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SourceError, match=r"numpy\.dtype size changed.*--force-reinstall --no-deps simplejpeg"):
         open_source("picamera")

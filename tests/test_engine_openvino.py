@@ -168,3 +168,40 @@ def test_throughput_hint_allows_several_requests():
     assert engine.requests == 1
     assert engine.compiled((1, 16, 16)).input(0).shape == ov.Shape([1, 16, 16, 3])
     assert engine.requests >= 1
+
+
+def test_a_quantised_network_runs_in_floats_where_int8_cannot_be_compiled(tmp_path, monkeypatch):
+    network = tiny_models.network()
+    for op in network.get_ops():
+        if op.get_type_name() == "AvgPool":
+            low, high = (ov.opset13.constant(np.array(v, np.float32)) for v in (-0.25, 0.25))
+            users = list(op.output(0).get_target_inputs())
+            quantised = ov.opset13.fake_quantize(op, low, high, low, high, 256)
+            for user in users:
+                user.replace_source_output(quantised.output(0))
+    ov.save_model(network, tmp_path / "tiny.xml")
+    model = from_yaml("tiny", tiny_models.DESCRIPTION, "tiny.yaml")
+    picture = np.random.default_rng(3).integers(0, 256, (1, 64, 96, 3), np.uint8)
+    usual = OpenVINOEngine(read_network(tmp_path / "tiny.xml"), model, precision="f32").infer(picture)
+
+    network_again = read_network(tmp_path / "tiny.xml")
+    core, tried = engine_module._core(), []
+
+    class OfAnOldProcessor:
+        available_devices = core.available_devices
+
+        def compile_model(self, network: ov.Model, device: str, properties: dict[str, object]) -> ov.CompiledModel:
+            tried.append(properties.get("LP_TRANSFORMS_MODE"))
+            if tried[-1] is None:
+                raise RuntimeError("object is not initialized")
+            return core.compile_model(network, device, properties)
+
+    monkeypatch.setattr(engine_module, "_core", OfAnOldProcessor)
+    engine = OpenVINOEngine(network_again, model, precision="f32")
+    for there, here in zip(usual, engine.infer(picture), strict=True):
+        np.testing.assert_allclose(here, there, atol=0.02)  # INT8 may round otherwise, by a step of 0.002 in three channels
+        assert np.abs(here).max() > 0.1
+    assert tried == [None, "NO"]
+    plain = OpenVINOEngine(tiny_models.network(), model)
+    with pytest.raises(edgepose.ModelError, match="object is not initialized"):
+        plain.infer(picture)

@@ -185,13 +185,27 @@ class OpenVINOEngine:
         try:
             network = self._network.clone()
             network.reshape([batch, height, width, 3])
-            compiled = _core().compile_model(network, self.device, self._properties)
+            compiled = _compiled(network, self.device, self._properties)
         except Exception as error:
             raise ModelError(
                 f"{self._name} cannot run on {batch} x {height} x {width} pixels on {self.device}; "
                 f"try its own size or another device; OpenVINO says: {_gist(error)}"
             ) from error
         self._requests = max(self._requests, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
+        return compiled
+
+
+def _compiled(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.CompiledModel:
+    try:
+        return _core().compile_model(network, device, properties)
+    except Exception:
+        if device != "CPU" or all(op.get_type_name() != "FakeQuantize" for op in network.get_ops()):
+            raise
+        # OpenVINO 2026.4 cannot compile quantised networks for ARM cores without dot products of INT8, such as those of a
+        # Raspberry Pi 4 (tests/arm.py: "object is not initialized"). Told to leave the quantisation as it is, it computes the
+        # same in floats.
+        compiled = _core().compile_model(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
+        _log.info("this processor has no INT8 kernels for the network: its quantised layers run in floats")
         return compiled
 
 

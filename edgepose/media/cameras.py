@@ -138,6 +138,11 @@ class _PiCapture:
                 "picamera needs picamera2, which comes with Raspberry Pi OS: sudo apt install python3-picamera2, and make "
                 "the virtual environment with --system-site-packages"
             ) from error
+        except ValueError as error:  # "numpy.dtype size changed": raspberrypi/picamera2#1211
+            raise SourceError(
+                f"picamera2 was built for another numpy than the one installed here ({error}); in this virtual environment: "
+                "python -m pip install --force-reinstall --no-deps simplejpeg"
+            ) from error
         size = PICAMERA_SIZE if options.width is None else (options.width, options.height)
         self._said = {cv2.CAP_PROP_FRAME_WIDTH: size[0], cv2.CAP_PROP_FRAME_HEIGHT: size[1], cv2.CAP_PROP_FPS: options.fps}
         self._camera: Any = None
