@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import tiny_models
 
 import edgepose
 from edgepose.engines import openvino as engine_module
-from edgepose.engines.openvino import OpenVINOEngine, described, read_network
+from edgepose.engines.openvino import OpenVINOEngine, described, read_network, remove_oldest
 from edgepose.zoo.registry import from_yaml, to_yaml
 
 MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
@@ -205,3 +206,15 @@ def test_a_quantised_network_runs_in_floats_where_int8_cannot_be_compiled(tmp_pa
     plain = OpenVINOEngine(tiny_models.network(), model)
     with pytest.raises(edgepose.ModelError, match="object is not initialized"):
         plain.infer(picture)
+
+
+def test_the_oldest_compiled_networks_go_first(tmp_path):
+    for index, name in enumerate(("old", "older", "new")):
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (1000, (2000, 1000, 3000)[index]))
+    remove_oldest(tmp_path, 300)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "old", "older"]
+    remove_oldest(tmp_path, 250)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "old"]
+    remove_oldest(tmp_path, 0)
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,9 @@ RT_INFO_KEY = "edgepose"
 # Compiled shapes kept; the least recently used goes. A folder of photos has four or five of the aspect buckets.
 MAX_COMPILED_SHAPES = 8
 
+# Of compiled networks on disk. Each shape of a network takes 5 to 100 MB, and OpenVINO never removes any.
+MAX_CACHE_BYTES = 1 << 30
+
 Shape = tuple[int, int, int]  # B, H, W
 
 
@@ -42,10 +46,24 @@ def _core() -> ov.Core:
     folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # Another process clears up, too.
+            remove_oldest(folder, MAX_CACHE_BYTES)
         core.set_property({"CACHE_DIR": str(folder)})
     except OSError as error:
         _log.info("compiled models are not kept: %s", error)
     return core
+
+
+def remove_oldest(folder: Path, most_bytes: int) -> None:
+    """Delete the files of a folder that nobody has used for longest, until the rest has at most so many bytes."""
+    statuses = [(file.stat(), file) for file in folder.iterdir()]
+    files = sorted(statuses, key=lambda pair: max(pair[0].st_mtime, pair[0].st_atime))
+    size = sum(status.st_size for status, _ in files)
+    for status, file in files:
+        if size <= most_bytes:
+            break
+        file.unlink(missing_ok=True)
+        size -= status.st_size
 
 
 def available_devices() -> list[str]:
