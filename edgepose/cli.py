@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import edgepose
 from edgepose.errors import EdgePoseError, MissingExtraError
+from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.server.command import add_serve_options, serve
 
 if TYPE_CHECKING:
-    from edgepose.estimator import PoseEstimator
     from edgepose.media.sources import Source
     from edgepose.streaming import Watched
 
@@ -53,19 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from edgepose.media.cameras import CameraOptions
     from edgepose.media.sinks import open_sinks
     from edgepose.media.sources import open_source
     from edgepose.media.window import Window
     from edgepose.streaming import watch
 
-    width, height = options.camera_size or (None, None)
-    camera = CameraOptions(width, height, options.camera_fps)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(options.source, max_frames=options.max_frames, camera=camera))
+        source = stack.enter_context(open_source(options.source, max_frames=options.max_frames, camera=make_camera(options)))
         sinks = stack.enter_context(open_sinks(source, save=options.save, poses=options.json, format=options.format))
         window = stack.enter_context(Window(f"edgepose: {source.name}")) if options.show else None
-        estimator = _estimator(options)
+        estimator = make_estimator(options)
         watched = watch(
             estimator,
             source,
@@ -96,7 +94,7 @@ def _demo(options: argparse.Namespace) -> int:
     from edgepose.media.images import read_image, write_image
 
     image = _sample_photo() if options.image is None else read_image(options.image)
-    estimator = _estimator(options)
+    estimator = make_estimator(options)
     estimator(image)  # the first call compiles for this picture's shape
     started = time.perf_counter()
     poses = estimator(image)
@@ -153,7 +151,7 @@ def _models(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from edgepose.evaluation import evaluate
 
-    estimator = _estimator(options)
+    estimator = make_estimator(options)
     evaluation = evaluate(
         estimator,
         options.annotations,
@@ -183,7 +181,7 @@ def _benchmark(options: argparse.Namespace) -> int:
 
     benchmarks = []
     for name in options.compare or [options.model]:
-        estimator = _estimator(argparse.Namespace(**{**vars(options), "model": name}))
+        estimator = make_estimator(argparse.Namespace(**{**vars(options), "model": name}))
         benchmarks.append(benchmark(estimator, options.source, frames=options.frames))
     if options.json:
         reports = [each.to_dict() for each in benchmarks]
@@ -200,23 +198,6 @@ def _doctor(options: argparse.Namespace) -> int:
         failures += not check.passed
         print(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.finding}")
     return 1 if failures else 0
-
-
-def _estimator(options: argparse.Namespace) -> PoseEstimator:
-    from edgepose.estimator import PoseEstimator
-
-    return PoseEstimator(
-        options.model,
-        device=options.device,
-        input_size=options.height,
-        threads=options.threads,
-        hint=options.hint,
-        precision=options.precision,
-        detector=options.detector,
-        batch_size=options.batch_size,
-        flip_test=options.flip_test,
-        **({} if options.min_score is None else {"min_score": options.min_score}),
-    )
 
 
 def _progress(items: Any, total: int | None, unit: str) -> Any:
@@ -248,33 +229,34 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="image, folder, 'glob*.jpg', video, camera (0, /dev/video0, picamera), rtsp:// or http:// URL",
     )
-    _add_estimator_options(run)
+    add_estimator_options(run)
     run.add_argument(
         "--show", action="store_true", help="show the annotated frames in a window (q ends, s saves, space pauses)"
     )
     run.add_argument("--no-hud", dest="hud", action="store_false", help="no rate and counts on the frames shown")
-    run.add_argument("--camera-size", type=_size, metavar="WxH", help="frame size to ask of a camera, such as 1280x720")
-    run.add_argument("--camera-fps", type=float, metavar="FPS", help="frames a second to ask of a camera")
+    add_source_options(run)
     run.add_argument("--save", type=Path, metavar="PATH", help="write annotated pictures: an image, a video, or a folder")
     run.add_argument("--json", metavar="PATH", help="write the poses: a file, a folder for openpose, or - for standard output")
     run.add_argument("--format", choices=FORMATS, help="of --json; default: json for images, jsonl for videos and cameras")
-    run.add_argument("--track", action="store_true", help="give people identities that last from frame to frame")
-    run.add_argument("--smooth", action="store_true", help="smooth keypoints over time (implies --track)")
-    run.add_argument("--max-frames", type=_whole(0), metavar="N", help="stop after N frames")
+    run.add_argument("--max-frames", type=whole(0), metavar="N", help="stop after N frames")
+
+    served = commands.add_parser("serve", help="the live picture in a browser, and poses over HTTP and WebSocket")
+    served.set_defaults(command=serve)
+    add_serve_options(served)
 
     demo = commands.add_parser("demo", help="the default model on a sample photo")
     demo.set_defaults(command=_demo)
     demo.add_argument("--image", type=Path, help="a photo of your own")
     demo.add_argument("--output", default="edgepose-demo.jpg", metavar="PATH", help="annotated picture (default: %(default)s)")
-    _add_estimator_options(demo)
+    add_estimator_options(demo)
 
     bench = commands.add_parser("benchmark", help="end-to-end rate, latency of every stage, and the bare network's rate")
     bench.set_defaults(command=_benchmark)
     bench.add_argument("--source", metavar="S", help="a video or a folder of images; default: synthetic frames of 1280 x 720")
-    bench.add_argument("--frames", type=_whole(1), default=300, metavar="N", help="to measure (default: %(default)s)")
+    bench.add_argument("--frames", type=whole(1), default=300, metavar="N", help="to measure (default: %(default)s)")
     bench.add_argument("--json", type=Path, metavar="PATH", help="write the figures")
     bench.add_argument("--compare", nargs="+", metavar="M", help="several models side by side")
-    _add_estimator_options(bench)
+    add_estimator_options(bench)
 
     models = commands.add_parser("models", help="list, describe and download models")
     models.set_defaults(command=_models)
@@ -289,47 +271,18 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--annotations", type=Path, required=True, metavar="JSON", help="COCO keypoint annotations")
     evaluation.add_argument("--images", type=Path, required=True, metavar="DIR", help="the folder of their images")
     evaluation.add_argument("--json", type=Path, metavar="PATH", help="write the figures and the protocol")
-    evaluation.add_argument("--max-images", type=_whole(1), metavar="N", help="the first N images alone")
+    evaluation.add_argument("--max-images", type=whole(1), metavar="N", help="the first N images alone")
     evaluation.add_argument(
         "--boxes",
         choices=("annotations", "detector"),
         default="detector",
         help="where a top-down model gets its boxes (default: %(default)s)",
     )
-    _add_estimator_options(evaluation)
+    add_estimator_options(evaluation)
 
     doctor = commands.add_parser("doctor", help="versions, processor, devices, models, and whether they work")
     doctor.set_defaults(command=_doctor)
     return parser
-
-
-def _add_estimator_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="default", metavar="M", help="a name (see `edgepose models list`) or a model file")
-    parser.add_argument("--device", default="CPU", metavar="D", help="OpenVINO device, or cuda (default: %(default)s)")
-    parser.add_argument("--threads", type=_whole(1), metavar="N", help="processor threads at most")
-    parser.add_argument("--height", type=_whole(1), metavar="H", help="height of the network's input, pixels")
-    parser.add_argument("--hint", choices=("latency", "throughput"), default="latency", help="what to tune for")
-    parser.add_argument("--precision", choices=("f32", "f16", "bf16"), help="of the arithmetic; default: the device's choice")
-    parser.add_argument("--detector", metavar="D", help="what finds people for a top-down model, such as default")
-    parser.add_argument("--batch-size", type=_whole(1), metavar="N", help="people in a run of a top-down network at most")
-    parser.add_argument("--flip-test", action="store_true", help="top-down: also run mirrored, at twice the time")
-    parser.add_argument("--min-score", type=float, metavar="S", help="least score of a keypoint, 0 to 1")
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} given; expected WIDTHxHEIGHT, such as 1280x720")
-    return int(width), int(height)
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.lstrip("-").isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} given; expected a whole number from {least}")
-        return int(text)
-
-    return parse
 
 
 if __name__ == "__main__":

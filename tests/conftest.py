@@ -10,6 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tiny_models
+
+import edgepose
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +33,12 @@ def fill(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def tiny_estimator(tmp_path_factory: pytest.TempPathFactory) -> edgepose.PoseEstimator:
+    """An estimator whose network has one layer: a millisecond a picture, and no sense in what it finds."""
+    return edgepose.PoseEstimator(tiny_models.save(tmp_path_factory.mktemp("tiny")))
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.engines import Engine
 from edgepose.errors import InputError, ModelError
 from edgepose.poses import Poses
+from edgepose.resizing import resize_into
 from edgepose.skeleton import COCO17
 from edgepose.zoo.registry import Model
 
@@ -109,7 +109,8 @@ class SSDDetector:
         """Boxes of people (N, 5) in `image` (H, W, 3) uint8 BGR; they may stick out of it."""
         height, width = self._model.size
         # The whole picture is stretched to the input, as these networks were trained.
-        picture = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        picture = np.empty((height, width, 3), np.uint8)
+        resize_into(image, picture, height, width)
         rows = self._engine.submit(picture[None]).result()[0][0, 0]
         ends = np.flatnonzero(rows[:, 0] < 0)  # image -1 ends the list; what follows is left over in memory
         rows = rows[: ends[0]] if len(ends) else rows

@@ -1,0 +1,199 @@
+"""The routes: which address answers what."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from importlib import resources
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+import edgepose
+from edgepose.estimator import PoseEstimator
+from edgepose.server.guards import Guard, refusal
+from edgepose.server.hub import Hub, Result
+from edgepose.server.limits import Clients, Full, Limits
+from edgepose.server.metrics import CONTENT_TYPE, Metrics
+from edgepose.server.mjpeg import LivePicture
+from edgepose.server.sockets import as_object, estimate_frames, send_poses
+from edgepose.server.uploads import DrainedRefusal, UploadTooLarge, read_picture
+from edgepose.server.visitors import BadPicture, Visitors
+from edgepose.skeleton import get_skeleton
+from edgepose.tracking import Tracker
+
+# The only files that are ever sent. They are read once, by these names; no address leads to any other.
+FILES = {"/": ("index.html", "text/html"), "/app.js": ("app.js", "text/javascript"), "/style.css": ("style.css", "text/css")}
+
+
+class Site:
+    """What answers: one method for each address.
+
+    Args:
+        estimator: Finds the people.
+        hub: Looks at the source; None: there is none, and only pictures of visitors are looked at.
+        track: Give the people in a visitor's webcam identities, too.
+        smooth: Smooth their keypoints; tracks, too.
+        limits: What the outside may ask for.
+    """
+
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        hub: Hub | None,
+        *,
+        track: bool = False,
+        smooth: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        self.hub = hub
+        self.limits = limits or Limits()
+        self.metrics = Metrics() if hub is None else hub.metrics
+        self._model = estimator.model
+        self._visitors = Visitors(estimator, self.limits.waiting, self.metrics)
+        self._clients = Clients(self.limits.clients)
+        self._uploads = Clients(self.limits.uploads, "uploads")
+        self._track, self._smooth = track or smooth, smooth
+
+    @asynccontextmanager
+    async def running(self, _: Starlette) -> AsyncIterator[None]:
+        """The life of the threads behind: as long as the server's."""
+        if self.hub is not None:
+            self.hub.start()
+        try:
+            yield
+        finally:
+            self._visitors.close()
+            if self.hub is not None:
+                await anyio.to_thread.run_sync(self.hub.close)
+
+    async def health(self, _: Request) -> Response:
+        """Whether all is well: 503 while the source is gone."""
+        state = "none" if self.hub is None else self.hub.state
+        return JSONResponse({"status": state}, 503 if state in ("waiting", "failed") else 200)
+
+    async def info(self, _: Request) -> Response:
+        """What the page has to know."""
+        skeleton = get_skeleton(self._model.skeleton or "openpose18")
+        source = None
+        if self.hub is not None:
+            source = {"name": self.hub.name, "state": self.hub.state, "reason": self.hub.reason}
+        names = {"name": skeleton.name, "keypoints": skeleton.keypoints, "limbs": skeleton.limbs}
+        content = {"version": edgepose.__version__, "model": self._model.name, "source": source, "skeleton": names}
+        return JSONResponse(content)
+
+    async def poses(self, _: Request) -> Response:
+        """The newest result."""
+        latest = self._newest()
+        return latest if isinstance(latest, Response) else Response(latest.text(), media_type="application/json")
+
+    async def snapshot(self, _: Request) -> Response:
+        """The newest picture."""
+        latest = self._newest()
+        return latest if isinstance(latest, Response) else Response(await latest.picture(), media_type="image/jpeg")
+
+    async def metrics_text(self, _: Request) -> Response:
+        """For Prometheus."""
+        return Response(self.metrics.render(self._clients.now), media_type=CONTENT_TYPE)
+
+    async def estimate(self, request: Request) -> Response:
+        """The people in an uploaded picture."""
+        try:
+            with self._uploads.enter("upload"):
+                data = await read_picture(request, self.limits)
+                seen = await self._visitors.look_at(data, self.limits.upload_pixels)
+        except UploadTooLarge as error:
+            return DrainedRefusal(413, str(error))
+        except BadPicture as error:
+            return refusal(error.status, str(error))
+        except Full as error:
+            return refusal(503, str(error), {"retry-after": "2"})
+        except ClientDisconnect:
+            return Response(status_code=400)  # Nobody reads it.
+        return JSONResponse(as_object(seen))
+
+    async def watch_picture(self, _: Request) -> Response:
+        """The live picture."""
+        return nothing_here() if self.hub is None else LivePicture(self.hub, self._clients, self.limits.send_s)
+
+    async def watch_poses(self, websocket: WebSocket) -> None:
+        """The people of each frame."""
+        if self.hub is None:
+            await websocket.send_denial_response(nothing_here())
+            return
+        try:
+            with self._clients.enter("poses"):
+                await send_poses(websocket, self.hub, self.limits)
+        except Full as error:
+            await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
+
+    async def estimate_frames(self, websocket: WebSocket) -> None:
+        """The people in frames of a visitor's webcam."""
+        try:
+            with self._clients.enter("estimate"):
+                tracker = Tracker(smooth=self._smooth) if self._track else None
+                await estimate_frames(websocket, self._visitors, self.limits, tracker)
+        except Full as error:
+            await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
+
+    def _newest(self) -> Result | Response:
+        """The newest result, or what is said where there is none."""
+        if self.hub is None:
+            return nothing_here()
+        if self.hub.latest is None:
+            return refusal(503, self.hub.reason or "no frame has been looked at yet", {"retry-after": "1"})
+        return self.hub.latest
+
+
+def create_app(site: Site, *, token: str | None = None, names: Iterable[str] = ()) -> ASGIApp:
+    """The whole application.
+
+    Args:
+        site: What answers.
+        token: Asked of everybody, or None.
+        names: Names that the server may be called by, besides addresses and the machine's own names.
+    """
+    page = resources.files(__package__) / "page"
+    routes = [
+        *(Route(path, _file((page / name).read_bytes(), kind)) for path, (name, kind) in FILES.items()),
+        Route("/healthz", site.health),
+        Route("/info", site.info),
+        Route("/poses", site.poses),
+        Route("/snapshot.jpg", site.snapshot),
+        Route("/stream.mjpg", site.watch_picture),
+        Route("/metrics", site.metrics_text),
+        Route("/estimate", site.estimate, methods=["POST"]),
+        WebSocketRoute("/ws/poses", site.watch_poses),
+        WebSocketRoute("/ws/estimate", site.estimate_frames),
+    ]
+    app = Starlette(routes=routes, lifespan=site.running, exception_handlers={HTTPException: _say, Exception: _say_nothing})
+    app.router.redirect_slashes = False
+    ask = (page / "token.html").read_text("utf-8")
+    return Guard(app, token=token, names=names, limits=site.limits, metrics=site.metrics, ask=ask)
+
+
+def nothing_here() -> Response:
+    """What is said where a source is asked about and there is none."""
+    return refusal(404, "this server has no source; it looks at pictures of visitors only")
+
+
+def _file(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    async def send_file(_: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return send_file
+
+
+async def _say(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(error.status_code, error.detail, dict(error.headers or {}))
+
+
+async def _say_nothing(_: Request, __: Exception) -> Response:
+    return refusal(500, "an error in the server; its log says more")

@@ -1,0 +1,118 @@
+"""The command `edgepose serve`: its options, the token, and what it prints. The server's packages are imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import secrets
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from urllib.parse import quote
+
+from edgepose.errors import InputError, MissingExtraError
+from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+
+# A token that people choose is guessed at ten tries, and then one in ten seconds: see `Limits.wrong_tokens`.
+MIN_TOKEN = 8
+TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
+
+
+def add_serve_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `edgepose serve`."""
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="as of `run`; without one, only webcams and pictures of visitors are looked at",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
+    parser.add_argument("--port", type=whole(0), default=8000, help="0 is any free one (default: %(default)s)")
+    parser.add_argument(
+        "--token",
+        metavar="T",
+        help=f"asked of every visitor; also by {TOKEN_VARIABLE}; default: none on this machine, else one is made and printed",
+    )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name that the server is called by; repeatable"
+    )
+    parser.add_argument("--max-clients", type=whole(1), default=64, metavar="N", help="at a time (default: %(default)s)")
+    parser.add_argument("--loop", action="store_true", help="begin files again where they end")
+    parser.add_argument("--no-pace", dest="paced", action="store_false", help="look at files as fast as it goes")
+    parser.add_argument(
+        "--stream-fps",
+        type=_rate,
+        default=15.0,
+        metavar="FPS",
+        help="pictures a second for viewers at most (default: %(default)g)",
+    )
+    add_source_options(parser)
+    add_estimator_options(parser)
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until a signal ends it; returns the exit status."""
+    try:
+        from edgepose.server.app import Site, create_app
+        from edgepose.server.hub import Hub
+        from edgepose.server.limits import Limits
+        from edgepose.server.listening import PatientServer, is_loopback, listen
+    except ImportError as error:
+        raise MissingExtraError(f"{error.name}, which the server needs,", "serve") from error
+    from edgepose.media.sources import open_source
+
+    # First the port, which fails at once; the model takes a second or two.
+    with listen(options.host, options.port) as listening:
+        token = _token(options, is_loopback(listening))
+        open_frames = partial(open_source, options.source, camera=make_camera(options))
+        estimator = make_estimator(options)
+        hub = None
+        if options.source is not None:
+            hub = Hub(
+                estimator,
+                open_frames,
+                track=options.track,
+                smooth=options.smooth,
+                loop=options.loop,
+                paced=options.paced,
+                stream_fps=options.stream_fps,
+            )
+        limits = Limits(clients=options.max_clients)
+        site = Site(estimator, hub, track=options.track, smooth=options.smooth, limits=limits)
+        server = PatientServer(create_app(site, token=token, names=options.allow_host), site)
+        address = f"http://{_called(listening)}:{listening.getsockname()[1]}/"
+        print(
+            f"edgepose: {address}{'' if token is None else f'?token={quote(token)}'} (Ctrl-C ends)", file=sys.stderr, flush=True
+        )
+        with suppress(KeyboardInterrupt):  # The way it is meant to end.
+            server.run([listening])
+    return 0
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected a number above 0, to 1000")
+    return rate
+
+
+def _token(options: argparse.Namespace, is_private: bool) -> str | None:
+    token: str | None = (os.environ.get(TOKEN_VARIABLE) or None) if options.token is None else options.token
+    if token is None:
+        return None if is_private else secrets.token_urlsafe(16)
+    if len(token) < MIN_TOKEN or not all("!" <= letter <= "~" for letter in token):
+        raise InputError(f"the token has {len(token)} characters; expected {MIN_TOKEN} or more ASCII ones, without spaces")
+    return token
+
+
+def _called(listening: socket.socket) -> str:
+    """What others reach this server by: its address, or the machine's name where it listens on all."""
+    host = str(listening.getsockname()[0])
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

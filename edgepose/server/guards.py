@@ -1,0 +1,174 @@
+"""Who may ask: the token, the name the server was called by, the page that asks, how often; and what browsers are told.
+
+Against a page of somebody else's in the visitor's browser stand the check of the Host header (DNS rebinding), of Origin and
+Sec-Fetch-Site, and headers that keep what is answered out of foreign pages. Against everybody else on the network stands the
+token, without which only addresses of this machine are listened on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgepose.server.limits import Buckets, Limits, address_of
+from edgepose.server.metrics import Metrics
+
+COOKIE = "edgepose"
+# Answered without a token: that it lives, and what the page that asks for the token needs.
+OPEN = frozenset({"/healthz", "/style.css"})
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; media-src 'self' blob: mediastream:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """ASGI middleware: refuses what is not to be answered, and adds `HEADERS` to what is.
+
+    Args:
+        app: What answers.
+        token: Asked of everybody, or None.
+        names: Names that the server may be called by, besides addresses and this machine's own names.
+        limits: Rates.
+        metrics: Counts refusals.
+        ask: The page that asks for the token.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, token: str | None, names: Iterable[str], limits: Limits, metrics: Metrics, ask: str
+    ) -> None:
+        self._app = app
+        self._token = None if token is None else token.encode()
+        self._cookie = None if token is None else cookie_of(token).encode()
+        own = socket.gethostname().lower()
+        short = own.partition(".")[0]
+        self._names = {"localhost", own, short, f"{short}.local", *(name.lower() for name in names)}
+        self._requests = Buckets(limits.rate, limits.burst)
+        self._wrong = Buckets(0.1, limits.wrong_tokens)
+        self._metrics = metrics
+        self._ask = ask
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if message["status"] >= 400:
+                    self._metrics.refused[message["status"]] += 1
+            await send(message)
+
+        answer = self._answer(scope, Headers(scope=scope)) or self._app
+        await answer(scope, receive, send_guarded)
+
+    def _answer(self, scope: Scope, headers: Headers) -> Response | None:
+        """What is said instead of an answer; None if the request may pass."""
+        address = address_of(scope.get("client"))
+        host = headers.get("host", "")
+        if not self._requests.take(address):
+            return refusal(429, "too many requests; wait a moment", {"retry-after": "1"})
+        if not self._is_known(host):
+            return refusal(421, "this server is not called that; use its address, localhost, or --allow-host NAME")
+        if not is_own_page(headers, host):
+            return refusal(403, "asked by a page of another site")
+        if self._token is None or scope["path"] in OPEN:
+            return None
+        return self._check_token(scope, headers, address)
+
+    def _check_token(self, scope: Scope, headers: Headers, address: str) -> Response | None:
+        is_visit = scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0] if is_visit else ""
+        bearer = headers.get("authorization", "")
+        cookie = _read_cookie(headers.get("cookie", ""))
+        if self._wrong.left(address) < 1:
+            return refusal(429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
+        if given:
+            if self._is_right(given, self._token):
+                done = RedirectResponse("/", 303)
+                done.set_cookie(COOKIE, cookie_of(given), httponly=True, samesite="strict", secure=scope["scheme"] == "https")
+                return done
+        elif bearer:
+            scheme, _, value = bearer.partition(" ")
+            if scheme.lower() == "bearer" and self._is_right(value.strip(), self._token):
+                return None
+        elif self._is_right(cookie, self._cookie):
+            return None
+        if given or bearer or cookie:
+            self._wrong.take(address)
+        if is_visit:
+            return HTMLResponse(self._ask, 401)
+        return refusal(401, "a token is needed: in the address /?token=..., or as a header", {"www-authenticate": "Bearer"})
+
+    def _is_right(self, given: str, expected: bytes | None) -> bool:
+        return expected is not None and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected)
+
+    def _is_known(self, host: str) -> bool:
+        """Whether a Host header is of this server. A page that rebinds its name to our address still sends its name."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        return name in self._names or is_address(name)
+
+
+def cookie_of(token: str) -> str:
+    """What the cookie holds: enough to come in with, and not the token itself."""
+    return hmac.new(token.encode("utf-8", "surrogateescape"), b"edgepose cookie", hashlib.sha256).hexdigest()
+
+
+def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An answer that says why not, after which the connection ends."""
+    return JSONResponse({"error": message}, status, {**(headers or {}), "connection": "close"})
+
+
+def is_own_page(headers: Headers, host: str) -> bool:
+    """Whether a request comes from a page of this server, or from no page at all."""
+    origin = headers.get("origin")
+    if origin is not None:
+        return urlsplit_host(origin) == host.lower()
+    # A link from elsewhere may lead here; pictures and scripts of foreign pages may not come from here.
+    return headers.get("sec-fetch-site") not in ("cross-site", "same-site") or headers.get("sec-fetch-mode") == "navigate"
+
+
+def urlsplit_host(origin: str) -> str:
+    """HOST or HOST:PORT of an Origin header; nothing if it has none, as "null"."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def is_address(name: str) -> bool:
+    """Whether `name` is an IP address."""
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _read_cookie(header: str) -> str:
+    try:
+        morsel = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if morsel is None else morsel.value

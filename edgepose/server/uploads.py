@@ -1,0 +1,129 @@
+"""The picture in a `POST /estimate`: the body itself, or the first file of a form; never more of it than is allowed."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from edgepose.server.limits import Limits
+
+# What is left of a body that is too large is read and thrown away, within these bounds: most programs look for an answer only
+# when they have sent all of it, and a connection that is closed before takes the answer with it.
+DRAINED_BYTES, DRAINED_S = 128 << 20, 5.0
+
+
+class UploadTooLarge(Exception):
+    """More bytes than an upload may have."""
+
+
+class DrainedRefusal(JSONResponse):
+    """A refusal, after which the rest of the request is read and thrown away.
+
+    Args:
+        status: Of HTTP.
+        message: For the visitor.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__({"error": message}, status, {"connection": "close"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        left = DRAINED_BYTES
+        with anyio.move_on_after(DRAINED_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def read_picture(request: Request, limits: Limits) -> bytes:
+    """The image file that a request brings.
+
+    Raises:
+        HTTPException: 400 the form is damaged, or has no file in it; 408 it takes too long.
+        UploadTooLarge: It has more bytes than it may.
+        ClientDisconnect: The visitor is gone.
+    """
+    # h11 has made sure that it is a number.
+    if int(request.headers.get("content-length", "0")) > limits.upload_bytes:
+        raise UploadTooLarge(_too_large(limits))
+    pieces: list[bytes] = []
+    size = 0
+    with anyio.move_on_after(limits.body_s) as patience:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > limits.upload_bytes:
+                raise UploadTooLarge(_too_large(limits))
+            pieces.append(piece)
+    if patience.cancelled_caught:
+        raise HTTPException(408, f"the picture was not here after {limits.body_s:g} s", {"connection": "close"})
+    kind = request.headers.get("content-type", "")
+    data = b"".join(pieces)
+    # In a thread, because a form of twenty megabytes takes its time.
+    return await anyio.to_thread.run_sync(first_file, data, kind) if kind.startswith("multipart/form-data") else data
+
+
+def first_file(form: bytes, content_type: str) -> bytes:
+    """The first file of a form (multipart/form-data, RFC 7578). All in memory: nothing from outside gets near the file system.
+
+    Raises:
+        HTTPException: 400 the form is damaged or cut short, or has no file in it.
+    """
+    _, options = parse_options_header(content_type)
+    files: list[bytearray] = []
+    field, value = bytearray(), bytearray()
+    is_file = is_whole = False  # Whether this part is the file, and whether all of it has come.
+
+    def begin_header(data: bytes, start: int, end: int) -> None:
+        field.extend(data[start:end])
+
+    def go_on_header(data: bytes, start: int, end: int) -> None:
+        value.extend(data[start:end])
+
+    def end_header() -> None:
+        nonlocal is_file
+        if field.lower() == b"content-disposition" and b"filename" in parse_options_header(bytes(value))[1] and not files:
+            is_file = True
+            files.append(bytearray())
+        field.clear()
+        value.clear()
+
+    def take(data: bytes, start: int, end: int) -> None:
+        if is_file:
+            files[0].extend(data[start:end])
+
+    def end_part() -> None:
+        nonlocal is_file, is_whole
+        is_file, is_whole = False, is_whole or is_file
+
+    try:
+        parser = MultipartParser(
+            options.get(b"boundary", b""),
+            {
+                "on_header_field": begin_header,
+                "on_header_value": go_on_header,
+                "on_header_end": end_header,
+                "on_part_data": take,
+                "on_part_end": end_part,
+            },
+        )
+        parser.write(form)
+        parser.finalize()
+    except FormParserError as error:
+        raise HTTPException(400, f"a damaged form: {error}; expected one file in it") from None
+    if not is_whole:
+        raise HTTPException(400, "no file in the form, or half of one; expected one picture")
+    return bytes(files[0])
+
+
+def _too_large(limits: Limits) -> str:
+    return f"too large; expected at most {limits.upload_bytes:,} bytes"

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import numpy as np
+import pictures
+import pytest
+
+pytest.importorskip("starlette", reason="the extra `serve` is not installed")
+
+from serving import Camera
+
+from edgepose.media.sources import open_source
+from edgepose.server.hub import Hub
+
+PHOTO = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def with_hub(hub: Hub, use: Callable[[Hub], Awaitable[None]]) -> None:
+    """Run `use` while the hub does, and end both."""
+
+    async def run() -> None:
+        hub.start()
+        try:
+            await asyncio.wait_for(use(hub), 20)
+        finally:
+            hub.dismiss()
+            await asyncio.to_thread(hub.close)
+
+    asyncio.run(run())
+
+
+def test_a_viewer_that_is_ready_sees_every_frame_and_then_the_end(tiny_estimator, tmp_path):
+    video = pictures.write_video(tmp_path / "clip.avi", 12, fps=50)
+    seen = []
+
+    async def use(hub: Hub) -> None:
+        number = 0
+        while (result := await hub.newer(number)) is not None:
+            number = result.number
+            seen.append(result.frame.index)
+
+    with_hub(Hub(tiny_estimator, partial(open_source, str(video))), use)
+    assert seen == list(range(12))
+
+
+def test_one_that_comes_late_gets_the_newest_alone(tiny_estimator, tmp_path):
+    video = pictures.write_video(tmp_path / "clip.avi", 12)
+
+    async def use(hub: Hub) -> None:
+        await asyncio.to_thread(hub._thread.join)
+        result = await hub.newer(0)
+        assert result is not None
+        assert (result.number, result.frame.index, hub.state) == (12, 11, "ended")
+        assert await hub.newer(12) is None
+        assert await hub.next_picture(0) is result
+        assert await hub.next_picture(12) is None
+
+    with_hub(Hub(tiny_estimator, partial(open_source, str(video)), paced=False), use)
+
+
+def test_pictures_come_at_their_own_rate_and_are_the_same_for_all(tiny_estimator):
+    camera = Camera()
+
+    async def use(hub: Hub) -> None:
+        camera.show(PHOTO)
+        first = await hub.next_picture(0)
+        assert first is not None
+        waiting = [asyncio.ensure_future(hub.next_picture(first.number)) for _ in range(5)]
+        for _ in range(3):
+            camera.show(PHOTO)
+            while (newest := await hub.newer(first.number)) is None or newest.frame.index < 1:
+                pass
+        waiting[0].cancel()  # One goes; the others still see it.
+        results = await asyncio.gather(*waiting[1:])
+        assert len({result.number for result in results if result}) == 1
+        assert len({id(await result.picture()) for result in results if result}) == 1
+
+    with_hub(Hub(tiny_estimator, camera.open, stream_fps=10), use)
+
+
+def test_files_are_shown_at_their_own_rate(tiny_estimator, tmp_path):
+    video = pictures.write_video(tmp_path / "clip.avi", 11, fps=50)
+
+    async def use(hub: Hub) -> None:
+        clock = asyncio.get_running_loop().time
+        assert await hub.newer(0) is not None
+        first = clock()
+        while (await hub.newer(hub.metrics.frames)) is not None:
+            pass
+        # Ten frames of 20 ms lie between; this is no measure of speed, for nothing makes it faster.
+        assert clock() - first >= 0.1
+
+    with_hub(Hub(tiny_estimator, partial(open_source, str(video))), use)
+
+
+def test_it_begins_again_and_counts_on(tiny_estimator, tmp_path):
+    video = pictures.write_video(tmp_path / "clip.avi", 3)
+
+    async def use(hub: Hub) -> None:
+        number = 0
+        indices = []
+        while number < 7:
+            result = await hub.newer(number)
+            assert result is not None
+            number = result.number
+            indices.append(result.frame.index)
+        assert max(indices) <= 2
+        assert hub.state == "running"
+
+    with_hub(Hub(tiny_estimator, partial(open_source, str(video)), loop=True, paced=False), use)
+
+
+def test_an_empty_source_is_not_begun_again(tiny_estimator, tmp_path):
+    video = pictures.write_video(tmp_path / "clip.avi", 3)
+
+    async def use(hub: Hub) -> None:
+        assert await hub.newer(0) is None
+        assert hub.state == "ended"
+
+    with_hub(Hub(tiny_estimator, partial(open_source, str(video), max_frames=0), loop=True), use)
+
+
+def test_an_error_of_the_estimator_ends_the_hub_and_is_logged(tiny_estimator, caplog):
+    class Broken:
+        def stream(self, source, **_):
+            raise RuntimeError("a bug")
+
+    async def use(hub: Hub) -> None:
+        assert await hub.newer(0) is None
+        assert (hub.state, hub.reason) == ("failed", "an error in the server; its log says more")
+
+    with_hub(Hub(Broken(), Camera().open), use)  # type: ignore[arg-type]
+    assert "a bug" in caplog.text

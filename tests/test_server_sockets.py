@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack, suppress
+from functools import partial
+
+import numpy as np
+import pictures
+import pytest
+
+pytest.importorskip("starlette", reason="the extra `serve` is not installed")
+
+from serving import WAIT_S, Camera, Served, serving, until
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from edgepose.media.sources import open_source
+from edgepose.server.limits import Limits
+
+PHOTO = np.random.default_rng(3).integers(0, 256, (96, 128, 3), np.uint8)
+JPEG = pictures.encode(".jpg", PHOTO)
+
+
+def dial(server: Served, path: str, **options) -> ClientConnection:
+    return connect(f"ws://{server.host}{path}", open_timeout=WAIT_S, close_timeout=WAIT_S, **options)
+
+
+def closing(connection: ClientConnection) -> tuple[int, str]:
+    """Code and reason that the server ends a connection with, after whatever it still sends."""
+    with suppress(ConnectionClosed):
+        while True:
+            connection.recv(WAIT_S)
+    assert connection.close_code is not None
+    return connection.close_code, connection.close_reason or ""
+
+
+def test_each_frame_has_its_message(tiny_estimator):
+    camera = Camera()
+    with serving(tiny_estimator, camera.open) as server, dial(server, "/ws/poses") as client:
+        for index in range(3):
+            camera.show(PHOTO)
+            result = json.loads(client.recv(WAIT_S))
+            assert result["frame"] == index
+            assert result["poses"] == tiny_estimator(PHOTO).to_dict()["poses"]
+        client.send("whatever a client says is not kept")
+        camera.show(PHOTO)
+        assert json.loads(client.recv(WAIT_S))["frame"] == 3
+        assert server.site.metrics.stages["encode"].count == 0  # Nobody asked for pictures.
+
+
+def test_the_end_of_a_video_closes_with_its_reason(tiny_estimator, tmp_path):
+    video = pictures.write_video(tmp_path / "clip.avi", 4, fps=100)
+    with serving(tiny_estimator, partial(open_source, str(video))) as server:
+        for _ in range(2):  # Also for those who come when it is over.
+            with dial(server, "/ws/poses") as client:
+                assert closing(client) == (1000, "ended")
+        assert server.site.metrics.frames == 4
+
+
+def test_clients_are_counted_and_forgotten(tiny_estimator):
+    camera = Camera()
+    with serving(tiny_estimator, camera.open) as server:
+        now = server.site._clients.now
+        with dial(server, "/ws/poses"), dial(server, "/ws/estimate"):
+            until(lambda: (now["poses"], now["estimate"]) == (1, 1))
+        until(lambda: now.total() == 0)
+
+
+def test_the_server_ends_though_clients_watch(tiny_estimator):
+    camera = Camera()
+    with ExitStack() as stack:
+        with serving(tiny_estimator, camera.open) as server:
+            paths = ("/ws/poses", "/ws/poses", "/ws/estimate")
+            clients = [stack.enter_context(dial(server, path)) for path in paths]
+        for client in clients:
+            assert closing(client)[0] in (1000, 1012)
+
+
+def test_webcam_frames_are_answered_in_order(tiny_estimator):
+    with serving(tiny_estimator) as server, dial(server, "/ws/estimate") as client:
+        for index in range(3):
+            client.send(pictures.encode(".png", PHOTO))
+            answer = json.loads(client.recv(WAIT_S))
+            assert answer["frame"] == index
+            assert answer["image"] == {"width": 128, "height": 96}
+            assert answer["poses"] == tiny_estimator(PHOTO).to_dict()["poses"]
+        for _ in range(4):  # Without waiting for answers: they come all the same, one after the other.
+            client.send(JPEG)
+        assert [json.loads(client.recv(WAIT_S))["frame"] for _ in range(4)] == [3, 4, 5, 6]
+
+
+REFUSED = [
+    ("text", "hello", 1003, "text came"),
+    ("noise", b"\x13\x37" * 50, 1007, "not an image"),
+    ("nothing", b"", 1007, "empty"),
+    ("cut short", JPEG[:200], 1007, "image"),
+    ("too many pixels", pictures.encode(".png", np.zeros((300, 400, 3), np.uint8)), 1009, "400 x 300"),
+    ("too many bytes", bytes(200_000), 1009, ""),
+]
+
+
+@pytest.mark.parametrize(("message", "code", "reason"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_is_no_frame_ends_the_connection(tiny_estimator, message, code, reason):
+    limits = Limits(message_bytes=100_000, message_pixels=100_000)
+    with serving(tiny_estimator, limits=limits) as server, dial(server, "/ws/estimate") as client:
+        client.send(message)
+        found = closing(client)
+        assert found[0] == code
+        assert reason in found[1]
+
+
+def test_no_more_clients_than_there_is_room_for(tiny_estimator):
+    camera = Camera()
+    with serving(tiny_estimator, camera.open, limits=Limits(clients=2)) as server:
+        with dial(server, "/ws/poses"), dial(server, "/ws/estimate"):
+            until(lambda: server.site._clients.now.total() == 2)
+            for path in ("/ws/poses", "/ws/estimate"):
+                with pytest.raises(InvalidStatus) as refused, dial(server, path):
+                    pass
+                assert refused.value.response.status_code == 503
+            status, headers, body = server.ask("/stream.mjpg")
+            assert (status, headers["retry-after"]) == (503, "5")
+            assert b"2 clients" in body
+        until(lambda: server.site._clients.now.total() == 0)
+        with dial(server, "/ws/poses"):
+            pass
+
+
+def test_no_source_no_poses(tiny_estimator):
+    with serving(tiny_estimator) as server:
+        with pytest.raises(InvalidStatus) as refused, dial(server, "/ws/poses"):
+            pass
+        assert refused.value.response.status_code == 404
+
+
+def test_visitors_may_be_tracked(tiny_estimator):
+    with serving(tiny_estimator, track=True) as server, dial(server, "/ws/estimate") as client:
+        for _ in range(2):
+            client.send(JPEG)
+            people = json.loads(client.recv(WAIT_S))["poses"]
+            assert all(isinstance(person["id"], int) for person in people)
