@@ -34,6 +34,15 @@ _JOINTS = (
 def make_scene(people: int, height: int, width: int, seed: int = 0) -> tuple[Float, Float]:
     """Heatmaps (19, h, w) and PAFs (38, h, w) of `people` people; the more there are, the smaller they stand."""
     rng = np.random.default_rng(seed)
+    keypoints = place_people(rng, people, height, width)
+    found = rng.random((people, 18)) >= MISSING
+    strength = rng.uniform(0.5, 0.95, (people, 18)).astype(np.float32)
+    heatmaps, pafs = draw(keypoints, found, strength, height, width)
+    return heatmaps + _noise(rng, heatmaps.shape), pafs + _noise(rng, pafs.shape)
+
+
+def place_people(rng: np.random.Generator, people: int, height: int, width: int) -> Float:
+    """Keypoints (N, 18, 2) in cells; the more people there are, the smaller they stand."""
     size = min(0.85, 1.5 / np.sqrt(people)) * height
     corners: list[Float] = []
     keypoints = np.empty((people, 18, 2), np.float32)
@@ -45,10 +54,7 @@ def make_scene(people: int, height: int, width: int, seed: int = 0) -> tuple[Flo
         distance = [min((float(np.hypot(*(place - other))) for other in corners), default=0.0) for place in places]
         corners.append(places[int(np.argmax(distance))].astype(np.float32))
         keypoints[n] = body - body.min(axis=0) + corners[-1]
-    found = rng.random((people, 18)) >= MISSING
-    strength = rng.uniform(0.5, 0.95, (people, 18)).astype(np.float32)
-    heatmaps, pafs = draw(keypoints, found, strength, height, width)
-    return heatmaps + _noise(rng, heatmaps.shape), pafs + _noise(rng, pafs.shape)
+    return keypoints
 
 
 def draw(keypoints: Float, found: NDArray[np.bool_], strength: Float, height: int, width: int) -> tuple[Float, Float]:

@@ -59,10 +59,11 @@ class PoseEstimator:
         model: A name of the zoo (`edgepose models list`), or a path to a .xml, .onnx or .pb file. A file describes itself
             (as the converters of edgepose write it), or NAME.yaml beside it does.
         device: OpenVINO device: "CPU", "GPU", "AUTO", ...; or PyTorch's: "cpu", "cuda", "cuda:1".
-        backend: What runs the network: "openvino"; or "torch", which runs checkpoints of top-down models as they are. None:
-            "torch" for a CUDA device, else "openvino".
-        input_size: Height of the network's input in pixels, its width following the image's aspect in a few steps; or
-            (height, width), fixed. Smaller is faster, larger finds smaller people. None: the model's own height.
+        backend: What runs the network: "openvino"; or "torch", which runs checkpoints of HRNet and HigherHRNet as they
+            are. None: "torch" for a CUDA device, else "openvino".
+        input_size: Height of the network's input in pixels, its width following the image's aspect in a few steps (of
+            HigherHRNet, the short side); or (height, width), fixed. Smaller is faster, larger finds smaller people. None: the
+            model's own height.
         threads: Processor threads at most; None: all cores.
         streams: Networks run at a time at most; None: as the hint has it.
         hint: "latency" for the quickest single answer, "throughput" for the most frames a second.
@@ -119,7 +120,7 @@ class PoseEstimator:
         self.input_size = self.model.size[0] if input_size is None else input_size
         batch_size = BATCH_SIZE[backend] if batch_size is None else batch_size
         self.pipeline: BottomUp | TopDown
-        if self.model.decoder == "paf":
+        if self.model.task == "bottom-up":
             if detector is not None:
                 raise InputError(f"detector given, but {self.model.name} is bottom-up and finds people by itself; leave it out")
             self.pipeline = BottomUp(engine, self.model, input_size=self.input_size, min_score=min_score)
@@ -135,9 +136,7 @@ class PoseEstimator:
                 flip_test=flip_test,
             )
         else:
-            raise ModelError(
-                f"{self.model.name} is a {self.model.task} model; expected a bottom-up PAF model or a top-down one"
-            )
+            raise ModelError(f"{self.model.name} is a {self.model.task} model; expected a bottom-up model or a top-down one")
         # Frames whose people share batches, where the most frames a second count more than the quickest answer.
         self._together = 4 if hint == "throughput" and batch_size > 1 else 1
         warm_up()
@@ -214,8 +213,8 @@ class PoseEstimator:
 def _detector(name: str | Path, threads: int | None) -> Detector:
     """What finds the people: a detector, or a bottom-up model and boxes around its people."""
     path, description = locate(name)
-    if description.decoder not in ("ssd", "paf"):
-        raise ModelError(f"{description.name} is a {description.task} model; expected a detector, or a bottom-up PAF model")
+    if description.task == "top-down":
+        raise ModelError(f"{description.name} is a {description.task} model; expected a detector, or a bottom-up model")
     openvino = _openvino()
     engine: Engine = openvino.OpenVINOEngine(openvino.read_network(path), description, threads=threads)
     if description.decoder == "ssd":
@@ -239,7 +238,7 @@ def _openvino() -> ModuleType:
 def _on_torch(
     model: str | Path, device: str, *, threads: int | None, streams: int | None, hint: Hint, precision: Precision | None
 ) -> tuple[Engine, Model]:
-    """A checkpoint of a top-down model on PyTorch, and its description."""
+    """A checkpoint of HRNet or HigherHRNet on PyTorch, and its description."""
     try:
         from edgepose.engines import torch as backend
     except ImportError as error:
@@ -250,8 +249,11 @@ def _on_torch(
     description = describe_file(path) if path.suffix in backend.SUFFIXES else get(str(model))
     if description is None:
         raise undescribed(path)
-    if description.decoder != "heatmaps":
-        raise ModelError(f"{description.name} is a {description.task} model; expected a top-down one for PyTorch")
+    if description.decoder not in ("heatmaps", "tags"):
+        raise ModelError(
+            f"{description.name} is a {description.task} model with decoder {description.decoder}; expected a top-down one, or "
+            "HigherHRNet, for PyTorch"
+        )
     if path.suffix not in backend.SUFFIXES:
         path = fetch(description)
     return backend.TorchEngine(backend.read_network(path), description, device=device, precision=precision), description

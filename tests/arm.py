@@ -80,7 +80,8 @@ def poses(python: list[str], model: str, options: argparse.Namespace, env: dict[
     people = {}
     for entry in json.loads(path.read_text()):
         found = [[point or [np.nan] * 3 for point in person["keypoints"]] for person in entry["poses"]]
-        people[Path(entry["image"]["path"]).name] = np.array(found, np.float64).reshape(len(found), -1, 3)
+        keypoints = len(found[0]) if found else 18
+        people[Path(entry["image"]["path"]).name] = np.array(found, np.float64).reshape(len(found), keypoints, 3)
     return people
 
 

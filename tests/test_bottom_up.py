@@ -146,3 +146,88 @@ def test_outputs_are_told_by_their_channels(channels):
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     heatmaps, pafs = BottomUp(engine, MODEL, input_size=64, min_score=0.1)._split([o[0] for o in engine.infer(image[None])])
     assert (len(heatmaps), len(pafs)) == (min(19, channels[0]) if channels != (38, 19) else 19, 38)
+
+
+TAG_DESCRIPTION = """\
+task: bottom-up
+decoder: tags
+skeleton: coco17
+colour: RGB
+layout: NCHW
+mean: [123.675, 116.28, 103.53]
+scale: [58.395, 57.12, 57.375]
+size: [128, 128]
+stride: 2
+multiple: 32
+"""
+TAG_MODEL = from_yaml("tagged", TAG_DESCRIPTION, "tests")
+
+
+class TwoTagged:
+    """An engine that sees two people at known places of the input: one with 17 keypoints, one with `second`."""
+
+    output_channels = (34,)
+    cells = np.array([(4 + 3 * (k % 4), 4 + 3 * (k // 4)) for k in range(17)])  # of the first; the second 30 to the right
+
+    def __init__(self, second: int = 17, height: float = 0.8, weak: float = 0.8) -> None:
+        self.second, self.height, self.weak = second, height, weak
+        self.batches: list[np.ndarray] = []
+
+    def submit(self, batch: np.ndarray) -> TwoTagged:
+        self.batches.append(batch.copy())
+        return self
+
+    def result(self) -> list[np.ndarray]:
+        rows, columns = (side // 2 for side in self.batches[-1].shape[1:3])
+        maps = np.zeros((1, 34, rows, columns), np.float32)
+        maps[:, 17:, :, 25:] = 4
+        for k, (x, y) in enumerate(self.cells):
+            maps[0, k, y, x] = self.weak if k == 16 else self.height
+            if k < self.second:
+                maps[0, k, y, x + 30] = 0.9 * self.height
+        return [maps]
+
+
+@pytest.mark.parametrize(("frame", "size"), [((128, 128), 128), ((256, 320), 128), ((200, 300), (160, 224))])
+def test_tagged_people_come_back_to_where_they_are_in_the_frame(frame, size):
+    engine = TwoTagged()
+    pipeline = BottomUp(engine, TAG_MODEL, input_size=size, min_score=0.05)
+    poses = pipeline.start(np.zeros((*frame, 3), np.uint8))()
+    height, width = engine.batches[0].shape[1:3]
+    scale = min(height / frame[0], width / frame[1])
+    assert len(poses) == 2
+    assert poses.skeleton is edgepose.COCO17
+    # The published rule moves each point by a quarter of a cell on both axes, also between equal neighbours.
+    expected = ((engine.cells - 0.25 + 0.5) * 2) / scale - 0.5
+    assert np.abs(poses.keypoints[0] - expected).max() < 1 / scale
+    assert np.abs(poses.keypoints[1] - expected - (60 / scale, 0)).max() < 1 / scale
+
+
+def test_models_with_tags_are_sized_by_the_short_side():
+    pipeline = BottomUp(TwoTagged(), TAG_MODEL, input_size=128, min_score=0.05)
+    assert pipeline.input_shape(480, 640) == (128, 192)
+    assert pipeline.input_shape(640, 480) == (192, 128)
+    assert pipeline.input_shape(300, 300) == (128, 128)
+    assert BottomUp(TwoTagged(), TAG_MODEL, input_size=(128, 192), min_score=0.05).input_shape(640, 480) == (128, 192)
+
+
+def test_lonely_peaks_are_nobody():
+    image = np.zeros((128, 128, 3), np.uint8)
+    for keypoints, people in ((2, 1), (3, 2)):
+        pipeline = BottomUp(TwoTagged(second=keypoints), TAG_MODEL, input_size=128, min_score=0.05)
+        assert len(pipeline.start(image)()) == people
+
+
+@pytest.mark.parametrize(("min_score", "found"), [(0, 17), (0.05, 17), (0.07, 16), (0.85, 0)])
+def test_min_score_holds_for_filled_in_keypoints_too(min_score, found):
+    pipeline = BottomUp(TwoTagged(second=0, weak=0.06), TAG_MODEL, input_size=128, min_score=min_score)
+    poses = pipeline.start(np.zeros((128, 128, 3), np.uint8))()
+    assert (poses.scores > 0).sum() == found
+
+
+@pytest.mark.parametrize("channels", [(17,), (17, 17), (34, 34), (57,), (35,)])
+def test_outputs_that_are_no_heatmaps_and_tags(channels):
+    engine = OpenVINOEngine(tiny_models.network(channels, stride=2), TAG_MODEL)
+    with pytest.raises(edgepose.ModelError, match="fit no decoder of tags; expected one output of 34: 17 heatmaps") as caught:
+        BottomUp(engine, TAG_MODEL, input_size=64, min_score=0.1)
+    assert str(list(channels)) in str(caught.value)

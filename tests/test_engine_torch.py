@@ -197,7 +197,7 @@ def test_a_checkpoint_tells_its_variant(tmp_path, prefix):
 
 def test_checkpoints_of_other_networks(tmp_path):
     torch.save({"conv.weight": torch.zeros(3, 3, 1, 1)}, tmp_path / "other.pth")
-    with pytest.raises(edgepose.ModelError, match="holds no network that runs on PyTorch here; expected HRNet: w32, w48"):
+    with pytest.raises(edgepose.ModelError, match="runs on PyTorch here; expected HRNet or HigherHRNet: w32, w48"):
         read_network(tmp_path / "other.pth")
     (tmp_path / "garbage.pth").write_bytes(b"no checkpoint" * 50)
     with pytest.raises(edgepose.ModelError, match=r"garbage\.pth"):

@@ -132,7 +132,7 @@ def test_checkpoints_say_how_to_convert_them():
 def test_a_detector_is_no_pose_model(tmp_path):
     lines = ["task: detector", "decoder: ssd", "colour: BGR", "layout: NCHW", "mean: [0, 0, 0]", "scale: [1, 1, 1]"]
     description = "\n".join([*lines, "size: [64, 96]", "stride: 1", "person_label: 1"])
-    with pytest.raises(edgepose.ModelError, match="is a detector model; expected a bottom-up PAF model or a top-down"):
+    with pytest.raises(edgepose.ModelError, match="is a detector model; expected a bottom-up model or a top-down"):
         edgepose.PoseEstimator(tiny_models.save(tmp_path, description=description))
 
 

@@ -27,8 +27,8 @@ MAX_RATIO = 16
 class DecodedPoses(NamedTuple):
     """N people in cells of the maps: the centre of cell i is i. NaN and score 0 where a keypoint was not found."""
 
-    keypoints: NDArray[np.float32]  # (N, 18, 2)
-    scores: NDArray[np.float32]  # (N, 18)
+    keypoints: NDArray[np.float32]  # (N, K, 2), K = 18 in PAF models
+    scores: NDArray[np.float32]  # (N, K)
     confidence: NDArray[np.float32]  # (N,)
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from edgepose.engines import padded
 from edgepose.errors import DeviceError, InputError, ModelError
-from edgepose.networks.checkpoints import load_hrnet, read_state_dict
+from edgepose.networks.checkpoints import load_higher_hrnet, load_hrnet, read_state_dict
+from edgepose.networks.higher_hrnet import FinalMaps, HigherHRNet
 from edgepose.networks.hrnet import VARIANTS, HRNet
 from edgepose.zoo.registry import Model
 
@@ -33,22 +34,29 @@ def available_devices() -> list[str]:
 
 
 def read_network(path: Path) -> nn.Module:
-    """The HRNet that a checkpoint holds: the file's own tensors tell which variant it is.
+    """The HRNet or HigherHRNet that a checkpoint holds: the file's own tensors tell which variant it is.
 
     Raises:
         ModelError: The file cannot be read, or holds another network.
     """
     tensors = read_state_dict(path)
-    widths = [tensor.shape[1] for name, tensor in tensors.items() if name.endswith("final_layer.weight") and tensor.ndim == 4]
+    finer = any(name.endswith("final_layers.0.weight") for name in tensors)
+    final = "final_layers.0.weight" if finer else "final_layer.weight"
+    widths = [tensor.shape[1] for name, tensor in tensors.items() if name.endswith(final) and tensor.ndim == 4]
     layers = sum(name.endswith("conv1.weight") for name in tensors)
-    for name, config in VARIANTS.items():
+    for config in VARIANTS.values():
         with torch.device("meta"):
-            own = HRNet(config).state_dict()
-        if widths == [config.channels[0]] and layers == sum(key.endswith("conv1.weight") for key in own):
-            network = HRNet.variant(name)
-            load_hrnet(network, path)
-            return network
-    raise ModelError(f"{path} holds no network that runs on PyTorch here; expected HRNet: {', '.join(VARIANTS)}")
+            own = (HigherHRNet(config) if finer else HRNet(config)).state_dict()
+        if widths != [config.channels[0]] or layers != sum(key.endswith("conv1.weight") for key in own):
+            continue
+        if finer:
+            higher = HigherHRNet(config)
+            load_higher_hrnet(higher, path)
+            return FinalMaps(higher)
+        network = HRNet(config)
+        load_hrnet(network, path)
+        return network
+    raise ModelError(f"{path} holds no network that runs on PyTorch here; expected HRNet or HigherHRNet: {', '.join(VARIANTS)}")
 
 
 class PendingTensors:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from edgepose.errors import MissingExtraError, ModelError
+from edgepose.networks.higher_hrnet import HigherHRNet
 from edgepose.networks.hrnet import HRNet
 from edgepose.networks.lightweight_openpose import LightweightOpenPose
 
@@ -43,7 +44,7 @@ _DISCARDED = (
 
 
 # mmpose's prefixes, and what stands in their place here: the head is `keypoint_head` in 0.x and `head` in 1.x.
-_FROM_MMPOSE = {"backbone.": "", "keypoint_head.final_layer.": "final_layer.", "head.final_layer.": "final_layer."}
+_FROM_MMPOSE = {"backbone.": "", "keypoint_head.": "", "head.": ""}
 
 
 class _Discarded:
@@ -99,15 +100,34 @@ def load_hrnet(network: HRNet, path: str | Path) -> None:
     Raises:
         ModelError: The file cannot be read, or does not fit the network.
     """
+    _load_on_trunk(network, path, "HRNet", "final_layer.weight", network.final_layer.in_channels)
+
+
+def load_higher_hrnet(network: HigherHRNet, path: str | Path) -> None:
+    """Load a checkpoint of HigherHRNet, by the names of the official code, of mmpose 0.x, of mmpose 1.x or of edgepose.
+
+    Args:
+        network: Gets the weights; stays as it is if they are refused.
+        path: The file, of a kind that `read_state_dict` reads.
+
+    Raises:
+        ModelError: The file cannot be read, or does not fit the network.
+    """
+    final = "final_layers.0.weight"
+    _load_on_trunk(network, path, "HigherHRNet", final, network.state_dict()[final].shape[1])
+
+
+def _load_on_trunk(network: nn.Module, path: str | Path, kind: str, final: str, width: int) -> None:
+    """Load a network on HRNet's trunk, whose tensor `final` has as many inputs as the trunk is wide: `width`."""
     tensors = read_state_dict(path)
     if any(name.startswith("backbone.") for name in tensors):
         # The mean and deviation of mmpose 1.x: they normalise images, which here is no part of the network.
         tensors = _drop(tensors, ("data_preprocessor.",), path)
         tensors = _rename(tensors, _FROM_MMPOSE, path)
     hint = ""
-    final = tensors.get("final_layer.weight")
-    if final is not None and final.ndim == 4 and final.shape[1] != network.final_layer.in_channels:
-        hint = f"the file is of HRNet-W{final.shape[1]}, the network is HRNet-W{network.final_layer.in_channels}"
+    given = tensors.get(final)
+    if given is not None and given.ndim == 4 and given.shape[1] != width:
+        hint = f"the file is of {kind}-W{given.shape[1]}, the network is {kind}-W{width}"
     load_tensors(network, tensors, source=path, hint=hint)
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding import decode_poses
+from edgepose.decoding import DecodedPoses, decode_poses, tags
 from edgepose.engines import Engine, Pending
 from edgepose.errors import InputError, ModelError
 from edgepose.geometry import Letterbox, bucket_width, fit_letterbox
 from edgepose.pipelines.overlap import Started
 from edgepose.poses import Poses
+from edgepose.resizing import resize_into
+from edgepose.resizing import warm_up as warm_up_resizing
 from edgepose.skeleton import get_skeleton
 from edgepose.zoo.registry import Model
 
 LEAST_SCORE = 0.01  # below, every ripple of a map is a keypoint
+# Of a person's keypoints that were joined by their tags; as many as the PAF decoder asks for. With fewer, any lonely peak would
+# be a person, whose other keypoints are then looked for in noise.
+MIN_JOINED = 3
 MAX_SIDE = 4096  # of the network's input, pixels: beyond, a slip of the keyboard eats all memory
+
+Maps = NDArray[np.float32]
 
 
 class BottomUp:
@@ -27,7 +34,8 @@ class BottomUp:
     Args:
         engine: Runs the network.
         model: Its description.
-        input_size: Height of the input in pixels, its width following the frame's aspect; or (height, width), fixed.
+        input_size: Height of the input in pixels, its width following the frame's aspect, or its short side if the model has
+            tags; or (height, width), fixed.
         min_score: Least score of a keypoint, in [0, 1]; `LEAST_SCORE` at least.
 
     Raises:
@@ -38,9 +46,22 @@ class BottomUp:
     def __init__(self, engine: Engine, model: Model, *, input_size: int | tuple[int, int], min_score: float) -> None:
         self._engine = engine
         self._model = model
-        self._min_score = max(min_score, LEAST_SCORE)
         self._skeleton = get_skeleton(model.skeleton or "")
-        self._split = _paf_outputs(engine.output_channels, model.name)
+        min_score = max(min_score, LEAST_SCORE)
+        self._decode: Callable[[Maps, Maps], DecodedPoses]
+        # The published figures of HigherHRNet (arXiv 1908.10357) are of pictures scaled by their short side.
+        self._by_short_side = model.decoder == "tags"
+        if model.decoder == "tags":
+            self._split = _tag_outputs(engine.output_channels, model.name)
+            peak_threshold = max(min_score, tags.PEAK_THRESHOLD)
+            self._decode = partial(
+                tags.decode_tags, peak_threshold=peak_threshold, fill_threshold=min_score, min_keypoints=MIN_JOINED
+            )
+            tags.warm_up()
+        else:
+            self._split = _paf_outputs(engine.output_channels, model.name)
+            self._decode = partial(decode_poses, peak_threshold=min_score, refine=True)
+        warm_up_resizing()
         self._height, self._width = input_size if isinstance(input_size, tuple) else (input_size, 0)  # 0: by the frame
         for side in (self._height, self._width):
             if not 0 <= side <= MAX_SIDE or side % model.multiple or self._height == 0:
@@ -55,6 +76,8 @@ class BottomUp:
         """(height, width) of the network's input for a frame of this size."""
         if self._width:
             return self._height, self._width
+        if self._by_short_side and frame_height > frame_width:
+            return bucket_width(frame_width, frame_height, self._height, self._model.multiple), self._height
         return self._height, bucket_width(frame_height, frame_width, self._height, self._model.multiple)
 
     def start(self, image: NDArray[np.uint8]) -> Started:
@@ -66,25 +89,19 @@ class BottomUp:
 
     def _prepare(self, image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.uint8]:
         """The frame scaled into the input (height, width, 3), its rest padded."""
-        size = (letterbox.scaled_width, letterbox.scaled_height)
-        if size == (letterbox.width, letterbox.height):
-            return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        height, width = letterbox.scaled_height, letterbox.scaled_width
         canvas = np.empty((letterbox.height, letterbox.width, 3), np.uint8)
-        canvas[: size[1], size[0] :] = self._padding
-        canvas[size[1] :] = self._padding
-        cv2.resize(image, size, dst=canvas[: size[1], : size[0]], interpolation=cv2.INTER_LINEAR)
+        canvas[:height, width:] = self._padding
+        canvas[height:] = self._padding
+        resize_into(image, canvas, height, width)
         return canvas
 
     def _finish(self, pending: Pending, letterbox: Letterbox) -> Poses:
-        heatmaps, pafs = self._split([output[0] for output in pending.result()])
-        keypoints, scores, confidence = decode_poses(heatmaps, pafs, peak_threshold=self._min_score, refine=True)
+        keypoints, scores, confidence = self._decode(*self._split([output[0] for output in pending.result()]))
         stride = self._model.stride
         input_xy = (keypoints + np.float32(0.5)) * np.float32(stride) - np.float32(0.5)
         keypoints = letterbox.to_frame(input_xy)
         return Poses(keypoints, scores, confidence, self._skeleton)
-
-
-Maps = NDArray[np.float32]
 
 
 def _paf_outputs(channels: tuple[int, ...], name: str) -> Callable[[list[Maps]], tuple[Maps, Maps]]:
@@ -96,4 +113,14 @@ def _paf_outputs(channels: tuple[int, ...], name: str) -> Callable[[list[Maps]],
         return lambda outputs: (outputs[1 - pafs], outputs[pafs])
     raise ModelError(
         f"the outputs of {name} have {list(channels)} channels and fit no bottom-up decoder; expected 57, or 19 (18) and 38"
+    )
+
+
+def _tag_outputs(channels: tuple[int, ...], name: str) -> Callable[[list[Maps]], tuple[Maps, Maps]]:
+    """How to take (heatmaps, tags) from outputs with these channels: one output, as two alike could not be told apart."""
+    if channels == (2 * tags.KEYPOINTS,):
+        return lambda outputs: (outputs[0][: tags.KEYPOINTS], outputs[0][tags.KEYPOINTS :])
+    raise ModelError(
+        f"the outputs of {name} have {list(channels)} channels and fit no decoder of tags; expected one output of "
+        f"{2 * tags.KEYPOINTS}: {tags.KEYPOINTS} heatmaps, then {tags.KEYPOINTS} tags"
     )

@@ -1,0 +1,345 @@
+"""The kernels of `decode_tags`: maxima of heatmaps, their joining into people by tags, and the search for what is missing.
+
+Legend: K keypoints, D tags a cell, h rows and w columns of cells; a cell's place is its number, row by row. The rules are
+those of associative embedding (arXiv 1611.05424) as HigherHRNet (arXiv 1908.10357) uses it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.decoding.jit import kernel
+
+Float = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+# At most so many maxima of one keypoint type, the highest, and as many people that further keypoints are offered to.
+# HigherHRNet's (arXiv 1908.10357), as are the constants below.
+MAX_CANDIDATES = 30
+REACH = 2  # cells: a maximum is the highest of 5 x 5
+TAG_THRESHOLD = 1.0  # a keypoint joins a person whose tag is closer than this
+DISTANCE_COST = 100.0  # of a whole unit of tag distance, against heights of up to 1
+# Distances that round to the same number cost the same, and the published code leaves to chance who gets what. Here those who
+# began first get something, and among them each what is nearest; both so small that they do not outweigh heights. The square
+# of a distance, as sums of distances along a line are often the same whoever gets what.
+LATER_COST = 1e-7  # of a person, for each who began before
+NEARER_COST = 1e-9  # of a squared unit of tag distance
+
+
+@kernel
+def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints, heights: Float, counts: Ints) -> int:
+    """The highest maxima of every map.
+
+    Args:
+        heatmaps: (K, h, w), C-contiguous.
+        tags: (D, K, h, w), C-contiguous; where one is not finite, there is no maximum.
+        threshold: A maximum is above this.
+        places, heights: (K, MAX_CANDIDATES) to be filled, highest first, of equals the last.
+        counts: (K,) to be filled.
+
+    Returns:
+        How many maps had more than `MAX_CANDIDATES`.
+    """
+    types, height, width = heatmaps.shape
+    least = np.float32(threshold)
+    # A row's marks, and the same memory eight at a time: most rows and most parts of a row have none.
+    high = np.zeros(-(-width // 8) * 8, np.uint8)
+    words = high.view(np.uint64)
+    crowded = 0
+    for k in range(types):
+        cells = heatmaps[k]
+        found = 0
+        for y in range(height):
+            for x in range(width):
+                high[x] = cells[y, x] > least
+            some = np.uint64(0)
+            for word in words:
+                some |= word
+            if some == 0:
+                continue
+            # The four neighbours first, all of a row at a time: hardly a cell passes.
+            above, below = max(y - 1, 0), min(y + 1, height - 1)
+            for x in range(width):
+                high[x] &= (cells[above, x] <= cells[y, x]) & (cells[below, x] <= cells[y, x])
+            for x in range(1, width):
+                high[x] &= cells[y, x - 1] <= cells[y, x]
+            for x in range(width - 1):
+                high[x] &= cells[y, x + 1] <= cells[y, x]
+            for n in range(len(words)):
+                if words[n] == 0:
+                    continue
+                for x in range(8 * n, min(8 * n + 8, width)):
+                    if high[x] and _is_maximum(cells, y, x) and _is_tagged(tags, k, y, x):
+                        _insert(places[k], heights[k], min(found, MAX_CANDIDATES), y * width + x, cells[y, x])
+                        found += 1
+        crowded += found > MAX_CANDIDATES
+        counts[k] = min(found, MAX_CANDIDATES)
+    return crowded
+
+
+@kernel
+def _is_maximum(cells: Float, y: int, x: int) -> bool:
+    """Whether nothing within `REACH` is higher, or NaN. Equals side by side are maxima all, as max-pooling has it."""
+    height, width = cells.shape
+    value = cells[y, x]
+    for row in range(max(y - REACH, 0), min(y + REACH + 1, height)):
+        for column in range(max(x - REACH, 0), min(x + REACH + 1, width)):
+            if not cells[row, column] <= value:
+                return False
+    return bool(np.isfinite(value))
+
+
+@kernel
+def _is_tagged(tags: Float, k: int, y: int, x: int) -> bool:
+    tagged = True
+    for d in range(len(tags)):
+        tagged &= np.isfinite(tags[d, k, y, x])
+    return tagged
+
+
+@kernel
+def _insert(places: Ints, heights: Float, count: int, place: int, height: np.float32) -> None:
+    """Put a maximum among the `count` highest so far; the lowest falls out where there is no room."""
+    i = count
+    if count == MAX_CANDIDATES:
+        if height < heights[count - 1]:
+            return
+        i = count - 1
+    while i > 0 and heights[i - 1] <= height:
+        places[i], heights[i] = places[i - 1], heights[i - 1]
+        i -= 1
+    places[i], heights[i] = place, height
+
+
+@kernel
+def group_until_contested(
+    order: Ints,
+    first: int,
+    tags: Float,
+    places: Ints,
+    heights: Float,
+    counts: Ints,
+    people: int,
+    members: Ints,
+    keys: Float,
+    sums: Doubles,
+    sizes: Ints,
+    costs: Doubles,
+) -> tuple[int, int]:
+    """Give keypoints to people, one type after another, as long as no two want the same person.
+
+    Then what each wants is the optimal assignment. Otherwise that is left to the caller, who goes on with `join`.
+
+    Args:
+        order: (K,) the types, in the order in which they are taken.
+        first: Where in it to begin.
+        tags: (D, K, h, w), C-contiguous.
+        places, heights, counts: Of `find_candidates`.
+        people: How many there are so far, in the next four.
+        members: (G, K) to be updated: the place of each person's keypoints, -1 for none.
+        keys: (G,) to be updated: the first tag that each person began with.
+        sums, sizes: (G, D), (G,) to be updated: sum and number of the tags of each person's keypoints.
+        costs: (MAX_CANDIDATES, MAX_CANDIDATES) to be filled: for what is left to the caller, what it costs to give each
+            keypoint of the type to each of the first people.
+
+    Returns:
+        Where in the order the caller has to assign, or K; and how many people there are now.
+    """
+    depth, width = tags.shape[0], tags.shape[3]
+    columns = np.empty(MAX_CANDIDATES, np.int64)
+    means = np.empty((depth, MAX_CANDIDATES))
+    squared = np.empty(MAX_CANDIDATES)
+    for n in range(first, len(order)):
+        k = order[n]
+        known = min(people, MAX_CANDIDATES)
+        for d in range(depth):
+            for j in range(known):
+                means[d, j] = sums[j, d] / sizes[j]
+        for i in range(counts[k]):
+            y, x = places[k, i] // width, places[k, i] % width
+            squared[:] = 0
+            for d in range(depth):
+                own = np.float64(tags[d, k, y, x])
+                for j in range(known):
+                    squared[j] += (own - means[d, j]) * (own - means[d, j])
+            for j in range(known):
+                distance = np.sqrt(squared[j])
+                cost = np.rint(distance) * DISTANCE_COST - heights[k, i]
+                costs[i, j] = cost + j * LATER_COST + squared[j] * NEARER_COST
+        if not _assign_wanted(costs[: counts[k], :known], columns):
+            return n, people
+        people = join(k, tags, places, columns[: counts[k]], people, members, keys, sums, sizes)
+    return len(order), people
+
+
+@kernel
+def join(
+    k: int, tags: Float, places: Ints, columns: Ints, people: int, members: Ints, keys: Float, sums: Doubles, sizes: Ints
+) -> int:
+    """Give the keypoints of type k to whom they are assigned to; what is too far from them begins a new person.
+
+    A keypoint that begins a person, but has exactly the first tag of one who is there, goes to that one, who then forgets all
+    other tags: so it is in the published code.
+
+    Args:
+        columns: (n,) the person that each keypoint is assigned to, or -1; to be updated with -1 for those too far.
+        others: As of `group_until_contested`.
+
+    Returns:
+        How many people there are now.
+    """
+    width = tags.shape[3]
+    # All distances come first: a person who forgets changes them.
+    for i in range(len(columns)):
+        j = columns[i]
+        if j >= 0 and not _tag_distance(tags, k, places[k, i], sums[j], sizes[j]) < TAG_THRESHOLD:
+            columns[i] = -1
+    for i in range(len(columns)):
+        person = columns[i]
+        y, x = places[k, i] // width, places[k, i] % width
+        if person < 0:
+            person = 0
+            while person < people and keys[person] != tags[0, k, y, x]:
+                person += 1
+            if person == people:
+                people += 1
+                keys[person] = tags[0, k, y, x]
+                members[person] = -1
+            sums[person] = 0
+            sizes[person] = 0
+        members[person, k] = places[k, i]
+        sizes[person] += 1
+        for d in range(len(tags)):
+            sums[person, d] += tags[d, k, y, x]
+    return people
+
+
+@kernel
+def _tag_distance(tags: Float, k: int, place: int, total: Doubles, size: int) -> float:
+    """From the tags (D,) of a place to the mean of `size` tags."""
+    y, x = place // tags.shape[3], place % tags.shape[3]
+    squared = 0.0
+    for d in range(len(tags)):
+        apart = tags[d, k, y, x] - total[d] / size
+        squared += apart * apart
+    return float(np.sqrt(squared))
+
+
+@kernel
+def _assign_wanted(costs: Doubles, columns: Ints) -> bool:
+    """Fill `columns` with the cheapest column of each row, if those differ; with more rows than columns, the reverse."""
+    rows, people = costs.shape
+    columns[:rows] = -1
+    taken = np.zeros(max(rows, people), np.bool_)
+    by_row = rows <= people
+    for i in range(rows if by_row else people):
+        best = 0
+        for j in range(1, people if by_row else rows):
+            if (costs[i, j] if by_row else costs[j, i]) < (costs[i, best] if by_row else costs[best, i]):
+                best = j
+        if taken[best]:
+            return False
+        taken[best] = True
+        if by_row:
+            columns[i] = best
+        else:
+            columns[best] = i
+    return True
+
+
+@kernel
+def describe(heatmaps: Float, members: Ints, keypoints: Float, scores: Float) -> None:
+    """Fill in keypoints (N, K, 2) in cells and scores (N, K) of N people; NaN and 0 where `members` (N, K) has none."""
+    for person in range(len(members)):
+        for k in range(members.shape[1]):
+            if members[person, k] < 0:
+                keypoints[person, k] = np.nan
+                scores[person, k] = 0
+            else:
+                scores[person, k] = _place(heatmaps[k], members[person, k], keypoints[person, k])
+
+
+@kernel
+def fill_missing(heatmaps: Float, tags: Float, members: Ints, fill_threshold: float, keypoints: Float, scores: Float) -> None:
+    """Give each person the missing keypoints, at the cell where height less rounded tag distance is highest.
+
+    Args:
+        heatmaps: (K, h, w), C-contiguous.
+        tags: (D, K, h, w), C-contiguous.
+        members: (N, K) places of the keypoints found, -1 for none; each person has one at least.
+        fill_threshold: A keypoint is filled in if its map is above this there.
+        keypoints, scores: (N, K, 2), (N, K) to be updated.
+    """
+    depth, types, _, width = tags.shape
+    people = len(members)
+    means = np.zeros((people, depth), np.float32)
+    for person in range(people):
+        for d in range(depth):
+            total, count = 0.0, 0
+            for k in range(types):
+                place = members[person, k]
+                if place >= 0:
+                    total += tags[d, k, place // width, place % width]
+                    count += 1
+            means[person, d] = total / count
+    best = np.empty(width, np.float32)
+    best_row = np.empty(width, np.int32)
+    distance = np.empty(width, np.float32)
+    # By type, so that a map stays in the cache for all who look into it.
+    for k in range(types):
+        for person in range(people):
+            if members[person, k] >= 0:
+                continue
+            place = _best_place(heatmaps[k], tags, k, means[person], best, best_row, distance)
+            if place >= 0 and heatmaps[k, place // width, place % width] > fill_threshold:
+                scores[person, k] = _place(heatmaps[k], place, keypoints[person, k])
+
+
+@kernel
+def _best_place(
+    heatmap: Float, tags: Float, k: int, mean: Float, best: Float, best_row: NDArray[np.int32], distance: Float
+) -> int:
+    """The first place where height less rounded tag distance is highest; -1 if it is a number nowhere.
+
+    `best`, `best_row` and `distance` (w,) are for its own use: columns side by side, so that all runs in vector registers.
+    """
+    height, width = heatmap.shape
+    best[:] = -np.inf
+    best_row[:] = -1
+    for y in range(height):
+        if len(mean) == 1:  # the root of the square, without the wait for it
+            for x in range(width):
+                distance[x] = abs(tags[0, k, y, x] - mean[0])
+        else:
+            distance[:] = 0
+            for d in range(len(mean)):
+                for x in range(width):
+                    apart = tags[d, k, y, x] - mean[d]
+                    distance[x] += apart * apart
+            for x in range(width):
+                distance[x] = np.sqrt(distance[x])
+        row = np.int32(y)
+        for x in range(width):
+            value = heatmap[y, x] - np.rint(distance[x])
+            better = value > best[x]  # not so for NaN
+            best[x] = value if better else best[x]
+            best_row[x] = row if better else best_row[x]
+    column = 0
+    for x in range(1, width):
+        if best[x] > best[column] or (best[x] == best[column] and best_row[x] < best_row[column]):
+            column = x
+    return best_row[column] * width + column if best_row[column] >= 0 else -1
+
+
+@kernel
+def _place(heatmap: Float, place: int, xy: Float) -> np.float32:
+    """Fill in the point `xy` (2,), a quarter of a cell from the middle towards the higher neighbours; returns its score."""
+    height, width = heatmap.shape
+    y, x = place // width, place % width
+    right = heatmap[y, min(x + 1, width - 1)] > heatmap[y, max(x - 1, 0)]
+    down = heatmap[min(y + 1, height - 1), x] > heatmap[max(y - 1, 0), x]
+    xy[0] = x + 0.25 if right else x - 0.25
+    xy[1] = y + 0.25 if down else y - 0.25
+    return min(heatmap[y, x], np.float32(1))

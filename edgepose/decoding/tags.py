@@ -1,0 +1,127 @@
+"""From heatmaps and tags to people (associative embedding, arXiv 1611.05424), by the rules of HigherHRNet (arXiv 1908.10357).
+
+The maxima of each keypoint's heatmap are offered to the people found so far, one keypoint type after another: each goes to
+whom the optimal assignment by tags gives it, or begins a new person. Then missing keypoints are looked for in all the map.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.decoding.assignment import assign
+from edgepose.decoding.paf import DecodedPoses
+from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
+from edgepose.errors import InputError
+from edgepose.skeleton import COCO17
+
+_log = logging.getLogger(__name__)
+
+KEYPOINTS = len(COCO17)
+PEAK_THRESHOLD = 0.1  # HigherHRNet's (arXiv 1908.10357), as is the order: from the head, where tags are surest, outwards
+_ORDER = np.array([
+    COCO17.keypoints.index(name) for name in (
+        "nose", "l_eye", "r_eye", "l_ear", "r_ear", "l_shoulder", "r_shoulder", "l_hip", "r_hip", "l_elbow", "r_elbow",
+        "l_wrist", "r_wrist", "l_knee", "r_knee", "l_ankle", "r_ankle",
+    )
+])  # fmt: skip
+
+Maps = NDArray[np.floating]
+
+
+def decode_tags(
+    heatmaps: Maps,
+    tags: Maps,
+    *,
+    peak_threshold: float = PEAK_THRESHOLD,
+    fill_threshold: float = 0.0,
+    min_keypoints: int = 1,
+) -> DecodedPoses:
+    """People in the maps of an associative embedding network, best first.
+
+    The result is that of HigherHRNet's published code, whose coordinates are higher by half a cell, as its cells begin at
+    whole numbers. Confidence is its score: the mean height of the keypoints that were joined, with 0 for the others. The
+    maps are not written to. Of each keypoint type at most `MAX_CANDIDATES` are considered; more of them are logged.
+
+    Args:
+        heatmaps: (17, h, w) float32 or float16, keypoints in COCO's order.
+        tags: (17, h, w) of the same types; or (D, 17, h, w), such as of a picture and its mirror image, brought back.
+        peak_threshold: Keypoints that are joined are higher than this, above 0.
+        fill_threshold: Keypoints that are missing then are filled in where they are higher than this, 0 or more.
+        min_keypoints: People with fewer keypoints are left out before any is filled in. The published code leaves out nobody.
+
+    Raises:
+        InputError: A shape, type or number does not fit.
+    """
+    heatmaps, tags = _checked(heatmaps, tags)
+    if not 0 < peak_threshold < np.inf:
+        raise InputError(f"peak_threshold is {peak_threshold}; expected a number above 0, such as {PEAK_THRESHOLD}")
+    if not fill_threshold >= 0:
+        raise InputError(f"fill_threshold is {fill_threshold}; expected 0 or more")
+    places = np.empty((KEYPOINTS, MAX_CANDIDATES), np.int64)
+    heights = np.empty((KEYPOINTS, MAX_CANDIDATES), np.float32)
+    counts = np.empty(KEYPOINTS, np.int64)
+    crowded = find_candidates(heatmaps, tags, peak_threshold, places, heights, counts)
+    if crowded:
+        _log.warning(
+            "maps as full as noise: %d keypoint types with more than %d peaks; the lower ones are left out",
+            crowded, MAX_CANDIDATES,
+        )  # fmt: skip
+    members = _group(tags, places, heights, counts)
+    members = members[(members >= 0).sum(axis=1) >= min_keypoints]
+
+    keypoints = np.empty((len(members), KEYPOINTS, 2), np.float32)
+    scores = np.empty((len(members), KEYPOINTS), np.float32)
+    describe(heatmaps, members, keypoints, scores)
+    confidence = scores.mean(axis=1)
+    fill_missing(heatmaps, tags, members, fill_threshold, keypoints, scores)
+    order = np.argsort(-confidence, kind="stable")
+    return DecodedPoses(keypoints[order], scores[order], confidence[order])
+
+
+def warm_up() -> None:
+    """Compile all kernels, or load them from the cache, so that the first frame does not wait for it."""
+    heatmaps = np.zeros((KEYPOINTS, 1, 7), np.float32)
+    heatmaps[:, 0, ::6] = 1
+    tags = np.zeros_like(heatmaps)
+    tags[0, 0, 6] = 10  # two noses, and then two of everything for one of them, so that all is called
+    decode_tags(heatmaps, tags)
+
+
+def _group(
+    tags: NDArray[np.float32], places: NDArray[np.int64], heights: NDArray[np.float32], counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(N, 17) the places of each person's keypoints, -1 for none."""
+    most = int(counts.sum())
+    members = np.empty((most, KEYPOINTS), np.int64)
+    keys = np.empty(most, np.float32)
+    sums = np.empty((most, len(tags)))
+    sizes = np.empty(most, np.int64)
+    costs = np.empty((MAX_CANDIDATES, MAX_CANDIDATES))
+    people = 0
+    n = -1
+    while n < KEYPOINTS:
+        n, people = group_until_contested(
+            _ORDER, n + 1, tags, places, heights, counts, people, members, keys, sums, sizes, costs
+        )
+        if n < KEYPOINTS:
+            k = _ORDER[n]
+            columns = assign(np.ascontiguousarray(costs[: counts[k], : min(people, MAX_CANDIDATES)]))
+            people = join(k, tags, places, columns, people, members, keys, sums, sizes)
+    return members[:people]
+
+
+def _checked(heatmaps: Maps, tags: Maps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Heatmaps (17, h, w) and tags (D, 17, h, w), both contiguous."""
+    for name, maps in (("heatmaps", heatmaps), ("tags", tags)):
+        if not isinstance(maps, np.ndarray) or maps.dtype not in (np.float32, np.float16):
+            raise InputError(f"{name} are {getattr(maps, 'dtype', type(maps).__name__)}; expected a float32 or float16 array")
+    if heatmaps.ndim != 3 or len(heatmaps) != KEYPOINTS or 0 in heatmaps.shape:
+        raise InputError(f"heatmaps have shape {heatmaps.shape}; expected ({KEYPOINTS}, h, w)")
+    stacked = tags if tags.ndim == 4 else tags[None]
+    if stacked.shape[1:] != heatmaps.shape or len(stacked) == 0:
+        expected = ", ".join(map(str, heatmaps.shape))
+        raise InputError(f"tags have shape {tags.shape}; expected ({expected}), as the heatmaps, or (D, {expected})")
+    return np.ascontiguousarray(heatmaps, np.float32), np.ascontiguousarray(stacked, np.float32)
