@@ -144,6 +144,7 @@ def _errors(outputs: list[list[Float]], exact: list[list[Float]]) -> list[float]
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """NNCF reports its progress on standard output: let it, on standard error, if that is a terminal; errors aside."""
-    nncf.set_log_level(logging.ERROR)
+    # Not by NNCF's own function, which also sets the levels of handlers that are not its own.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
         yield
