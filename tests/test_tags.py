@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from benchmarks.tags import make_scene
+from edgepose.decoding import crowding
 from edgepose.decoding import tags as decoder
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES
 from edgepose.decoding.tags import decode_tags
@@ -157,7 +158,8 @@ def test_one_cell():
     np.testing.assert_array_equal(decoded.confidence, [0.5])
 
 
-def test_maps_full_of_peaks_are_bounded_and_logged(caplog):
+def test_maps_full_of_peaks_are_bounded_and_logged(caplog, monkeypatch):
+    monkeypatch.setattr(crowding, "PAUSE_S", 0)
     heatmaps = np.zeros((17, 60, 80), np.float32)
     heatmaps[:, ::3, ::3] = np.linspace(0.2, 0.9, 20 * 27).reshape(20, 27)
     tags = np.random.default_rng(0).uniform(0, 1000, heatmaps.shape).astype(np.float32)

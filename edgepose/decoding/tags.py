@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.decoding.assignment import assign
+from edgepose.decoding.crowding import NowAndThen
 from edgepose.decoding.paf import DecodedPoses
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
 from edgepose.errors import InputError
 from edgepose.skeleton import COCO17
 
 _log = logging.getLogger(__name__)
+_log.addFilter(NowAndThen())
 
 KEYPOINTS = len(COCO17)
 PEAK_THRESHOLD = 0.1  # HigherHRNet's (arXiv 1908.10357), as is the order: from the head, where tags are surest, outwards
