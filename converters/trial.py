@@ -51,6 +51,8 @@ def add_options(parser: argparse.ArgumentParser, *, by_ap_alone: bool = False) -
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="photos to judge by")
     about = "COCO keypoints of --images, to judge by AP"
     parser.add_argument("--annotations", type=Path, required=by_ap_alone, metavar="JSON", help=about)
+    if not by_ap_alone:
+        parser.add_argument("--by-maps", action="store_true", help="judge by the maps alone, for untrained weights")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="photos to calibrate on (default: those of --images)")
     parser.add_argument("--subset", type=command.whole, default=300, metavar="N", help="to calibrate on (default: %(default)s)")
     parser.add_argument("--max-images", type=command.whole, metavar="N", help="judge by so many images at most")
@@ -80,7 +82,10 @@ def prepare(options: argparse.Namespace) -> Trial:
         width, height = bucket_width(*aspect_of, options.height, model.multiple), options.height
     gate: Gate[Any]
     if options.annotations is None:
-        gate = AgreementGate(model, input_size, find_images(options.images, options.max_images))
+        images = find_images(options.images, options.max_images)
+        gate = AgreementGate(model, input_size, images, by_maps=options.by_maps)
+    elif getattr(options, "by_maps", False):
+        raise InputError("--by-maps and --annotations are given; expected one of them")
     else:
         command.need("pycocotools")
         gate = AccuracyGate(model, input_size, options.annotations, options.images, options.max_images)

@@ -30,11 +30,13 @@ def decode(heatmaps: Float, tags: Float, threshold: float = THRESHOLD, fill: flo
     poses, people_tags = match(heatmaps, tags, *find_peaks(heatmaps, tags, threshold))
     scores = poses[:, :, 2].mean(axis=1)
     for pose, own_tags in zip(poses, people_tags, strict=True):
+        # The published code looks for all of them, too, and then keeps those that are missing.
+        found = [refine(heatmaps[k], tags[:, k], own_tags, fill) for k in range(17)]
         for k in range(17):
             if pose[k, 2]:
                 pose[k, :2] = adjust(heatmaps[k], *pose[k, :2].astype(int))
             else:
-                pose[k] = refine(heatmaps[k], tags[:, k], own_tags, fill)
+                pose[k] = found[k]
     return poses, scores
 
 

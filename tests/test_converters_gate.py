@@ -64,6 +64,15 @@ def test_where_nobody_is_the_maps_are_compared(default, tmp_path):
     assert not other.passed
 
 
+def test_untrained_networks_are_judged_by_their_maps(default, photo):
+    network, model = default
+    gate = AgreementGate(model, HEIGHT, [photo], by_maps=True)
+    reference = gate.measure(network)
+    same, other = (gate.judge(reference, gate.measure(candidate)) for candidate in (network, broken(network)))
+    assert (same.passed, same.figures) == (True, "maps correlate 1.0000")
+    assert not other.passed
+
+
 def test_a_drop_of_ap_is_measured_against_the_annotations(default, shared):
     network, model = default
     data = shared / "data" / "eval"

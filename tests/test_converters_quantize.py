@@ -100,6 +100,7 @@ def test_a_missing_package_names_its_extra(tiny, images, tmp_path, monkeypatch, 
         pytest.param("no-such-model", [], "no-such-model", id="unknown-model"),
         pytest.param("default", ["--height", "250"], "multiple of 8", id="height"),
         pytest.param("default", ["--annotations", "nowhere.json"], "nowhere.json", id="annotations"),
+        pytest.param("default", ["--annotations", "a.json", "--by-maps"], "expected one of them", id="two-gates"),
     ],
 )
 def test_bad_input_is_one_line_and_no_file(images, tmp_path, capsys, model, options, message):
