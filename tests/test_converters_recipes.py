@@ -86,6 +86,32 @@ def test_a_gate_that_nothing_passes_ends_the_search():
     assert not any(attempt.verdict.passed for attempt in outcome.attempts)
 
 
+class NoStatisticsGate(CountingGate):
+    """Lets no INT8 network pass that computes statistics of its input, and all others."""
+
+    def measure(self, network, precision="f32"):
+        statistics = sum(node.get_type_name() == "MVN" for node in network.get_ops())
+        return statistics if quantised_inputs(network) else 0
+
+
+def test_statistics_become_constants_before_anything_stays_in_floating_point():
+    image = ops.parameter(ov.PartialShape([1, 3, -1, -1]), np.float32, name="image")
+    weights = RANDOM.normal(0, 0.4, (8, 3, 3, 3)).astype(np.float32)
+    maps = ops.convolution(image, ops.constant(weights), [1, 1], [1, 1], [1, 1], [1, 1])
+    maps = ops.relu(ops.mvn(maps, [0, 2, 3], True, 1e-3, "INSIDE_SQRT"))
+    weights = RANDOM.normal(0, 0.4, (8, 8, 3, 3)).astype(np.float32)
+    given = ov.Model([ops.convolution(maps, ops.constant(weights), [1, 1], [1, 1], [1, 1], [1, 1])], [image], "statistics")
+    said: list[str] = []
+    outcome = search(given, NoStatisticsGate(0), TENSORS, Recipe(), said.append)
+    assert [attempt.verdict.passed for attempt in outcome.attempts] == [False, True]
+    assert outcome.folded is not None
+    assert outcome.folded.passed
+    assert outcome.floating is not given
+    assert outcome.chosen is outcome.attempts[1]
+    assert outcome.chosen.kept == ()
+    assert "statistics made constant" in said[2]
+
+
 def test_what_int8_harms_most_comes_first():
     given = network(spread=2)
     groups = by_sensitivity(given, TENSORS, Recipe())
