@@ -75,7 +75,7 @@ class Debounce:
     def __call__(self, so: set[Key], now: float) -> list[Key]:
         """What begins to be an event with this frame, of what is so in it. Times in seconds, from any start."""
         events = []
-        for key in so:
+        for key in sorted(so):  # Of two who come together it is the first, not whom a set happens to have first.
             seen = self._seen.setdefault(key, _Seen(now, now))
             seen.last, seen.missed = now, 0
             if not seen.told and now - seen.since >= self.hold_s:
@@ -88,7 +88,7 @@ class Debounce:
             seen.missed += 1
             if now - seen.last > self.quiet_s if seen.told else seen.missed > MISSED_FRAMES:
                 del self._seen[key]
-        return sorted(events)
+        return events
 
 
 def say(text: object) -> None:
