@@ -32,14 +32,14 @@ def upsampled(heatmap: np.ndarray, ratio: int) -> np.ndarray:
 
 
 def twin(heatmap: np.ndarray, ratio: int = 4) -> set[tuple[int, int]]:
-    """The same peaks on the whole upsampled map, in cells that no neighbour exceeds by more than a third."""
+    """The same peaks on the whole upsampled map, in cells that no neighbour is more than twice as high as."""
     surface = np.pad(upsampled(heatmap, ratio), 1, constant_values=-np.inf)
     center = surface[1:-1, 1:-1]
     high = (center >= 0.1) & (center >= surface[1:-1, :-2]) & (center > surface[1:-1, 2:])
     high &= (center >= surface[:-2, 1:-1]) & (center > surface[2:, 1:-1])
     padded = np.pad(heatmap, 1, constant_values=-np.inf)
     around = np.max([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]], axis=0)
-    eligible = (heatmap >= 0.05) & (around <= heatmap * np.float32(4 / 3))
+    eligible = (heatmap >= 0.05) & (around <= heatmap * np.float32(2))
     high &= np.kron(eligible, np.ones((ratio, ratio), bool))
     y, x = np.nonzero(high)
     return set(zip(x.tolist(), y.tolist(), strict=True))
