@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgepose
@@ -81,18 +81,9 @@ def test_scenes_equal_the_plain_twin(people, ratio):
 def test_random_scenes_equal_the_plain_twin(people, height, width, seed, ratio):
     heatmaps, pafs = make_scene(people, height, width, seed)
     poses, _ = plain_decoder.decode(heatmaps, pafs, ratio)
-    # A sample at the very threshold counts or does not by the last bit, in which two ways to compute it may differ.
-    assume(all(np.array_equal(poses, other, equal_nan=True) for other in with_nearby_thresholds(heatmaps, pafs, ratio)))
     decoded = decode_poses(heatmaps, pafs, upsample_ratio=ratio)
     assert len(decoded.keypoints) == len(poses)
     assert all(distance < 1e-3 and unlike == 0 for distance, unlike in compare(decoded.keypoints, poses, ratio))
-
-
-def with_nearby_thresholds(heatmaps, pafs, ratio):
-    for shift in (-1e-5, 1e-5):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(plain_decoder, "MIN_AFFINITY", plain_decoder.MIN_AFFINITY + shift)
-            yield plain_decoder.decode(heatmaps, pafs, ratio)[0]
 
 
 def test_people_come_best_first_and_scores_are_in_range():
