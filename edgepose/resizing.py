@@ -1,8 +1,7 @@
-"""Frames scaled into the network's input, to the same pixels on every processor.
+"""Frames, and parts of them, scaled into the network's input, to the same pixels on every processor.
 
 OpenCV's bilinear resize differs by a grey level between x86-64 and ARM in a fifth of all values, which moves doubtful
-keypoints; its exact one takes two and a half times as long. This one is in whole numbers, as OpenCV's, and takes one and a
-half times as long (benchmarks/resizing.py).
+keypoints; its exact one takes half as long again (benchmarks/resizing.py). This one is in whole numbers, as OpenCV's.
 """
 
 from __future__ import annotations
@@ -22,9 +21,21 @@ def resize_into(image: Image, out: Image, height: int, width: int) -> None:
 
     Pixel centres lie at integers. Pixels beyond the edges are those of the edges.
     """
-    columns, weights = _taps(image.shape[1], width)
-    rows, row_weights = _taps(image.shape[0], height)
-    _resize(np.ascontiguousarray(image), out, rows, row_weights, columns, weights)
+    rows = (0.5, image.shape[0] / height, 0.5)
+    columns = (0.5, image.shape[1] / width, 0.5)
+    _scale(np.ascontiguousarray(image), out[:height], width, rows, columns, True)
+
+
+def crop_into(image: Image, out: Image, to_crop: NDArray[np.float64]) -> None:
+    """Fill `out` (h, w, 3), C-contiguous, with a part of `image` (H, W, 3); bilinear, and black beyond the edges.
+
+    Args:
+        image: The frame.
+        out: The crop.
+        to_crop: (2, 3) affine map from pixels of the frame to pixels of the crop that scales and moves, without turning.
+    """
+    (x_scale, _, x), (_, y_scale, y) = to_crop.tolist()
+    _scale(np.ascontiguousarray(image), out, out.shape[1], (-y, 1 / y_scale, 0.0), (-x, 1 / x_scale, 0.0), False)
 
 
 def warm_up() -> None:
@@ -32,40 +43,61 @@ def warm_up() -> None:
     resize_into(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8), 2, 2)
 
 
-def _taps(size: int, scaled: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """For each of `scaled` pixels, which of `size` it lies at or behind, (scaled,), and the weight of the one after that."""
-    at = (np.arange(scaled) + 0.5) * (size / scaled) - 0.5
-    first = np.clip(np.floor(at), 0, max(size - 2, 0))
-    share = np.clip(at - first, 0, 1) if size > 1 else np.zeros(scaled)
-    return first.astype(np.int32), np.rint(share * (1 << WEIGHT_BITS)).astype(np.int32)
-
-
 @kernel
-def _resize(
+def _scale(
     image: Image,
     out: Image,
-    rows: NDArray[np.int32],
-    row_weights: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    weights: NDArray[np.int32],
+    out_width: int,
+    rows: tuple[float, float, float],
+    columns: tuple[float, float, float],
+    repeat_edges: bool,
 ) -> None:
-    """First two rows into one, in vector registers; then of that row two pixels into one."""
-    values = 3 * image.shape[1]
-    lines = image.reshape((image.shape[0], values))
-    one = np.int32(1 << WEIGHT_BITS)
+    """First two rows into one, in vector registers; then of that row two pixels into one.
+
+    Row i of `out` shows the place (i + rows[0]) * rows[1] - rows[2] of the image, and its columns likewise.
+    """
+    height, width = image.shape[:2]
+    lines = image.reshape((height, 3 * width))
     half = np.int32(1 << (2 * WEIGHT_BITS - 1))
+    top, row_weights = _taps(len(out), height, rows, repeat_edges)
+    left, column_weights = _taps(out_width, width, columns, repeat_edges)
+    start, stop = 3 * left.min(), 3 * min(left.max() + 2, width)  # of what is looked at
+    values = stop - start
     mixed = np.zeros(values + 3, np.int32)  # one pixel more, of weight 0, behind a single column
-    for y in range(len(rows)):
-        above = lines[rows[y]]
-        below = lines[min(rows[y] + 1, len(lines) - 1)]
-        lower = row_weights[y]
-        upper = np.int32(one - lower)
+    for y in range(len(out)):
+        above = lines[top[y], start:stop]
+        below = lines[min(top[y] + 1, height - 1), start:stop]
+        upper, lower = row_weights[y, 0], row_weights[y, 1]
         for i in range(values):
             mixed[i] = np.int32(above[i]) * upper + np.int32(below[i]) * lower
         line = out[y]
-        for x in range(len(columns)):
-            at = 3 * columns[x]
-            right = weights[x]
-            left = one - right
+        for x in range(out_width):
+            at = 3 * left[x] - start
+            first, second = column_weights[x, 0], column_weights[x, 1]
             for c in range(3):
-                line[x, c] = (mixed[at + c] * left + mixed[at + 3 + c] * right + half) >> (2 * WEIGHT_BITS)
+                line[x, c] = (mixed[at + c] * first + mixed[at + 3 + c] * second + half) >> (2 * WEIGHT_BITS)
+
+
+@kernel
+def _taps(
+    count: int, size: int, line: tuple[float, float, float], repeat_edges: bool
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """For each of `count` places among `size` pixels: the first of two neighbours (count,), and the weights of both (count, 2).
+
+    A neighbour beyond the edges has no weight.
+    """
+    first = np.zeros(count, np.int32)
+    weights = np.zeros((count, 2), np.int32)
+    one = 1 << WEIGHT_BITS
+    for i in range(count):
+        at = (i + line[0]) * line[1] - line[2]
+        if repeat_edges:
+            at = min(max(at, 0.0), size - 1.0)
+        if -1 < at < size:
+            before = int(np.floor(at))
+            second = int(np.rint((at - before) * one))
+            first[i] = min(max(before, 0), max(size - 2, 0))
+            for neighbour, weight in ((before, one - second), (before + 1, second)):
+                if 0 <= neighbour < size:
+                    weights[i, neighbour - first[i]] = weight
+    return first, weights

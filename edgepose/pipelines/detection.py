@@ -64,22 +64,22 @@ def checked_boxes(boxes: Any, height: int, width: int, source: str) -> Float:
         array = array.reshape(0, 4)
     if array.ndim != 2 or array.shape[1] not in (4, 5):
         raise InputError(f"{source} have shape {array.shape}; {expected}")
-    sound = np.isfinite(array).all(axis=1) & (array[:, 2:4] > array[:, :2]).all(axis=1)
-    if array.shape[1] == 5:
-        sound &= (array[:, 4] >= 0) & (array[:, 4] <= 1)
+    rows = np.ones((len(array), 5), np.float32)
+    rows[:, : array.shape[1]] = array
+    sound = np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > rows[:, :2]).all(axis=1) & (rows[:, 4] >= 0) & (rows[:, 4] <= 1)
     if not sound.all():
         row = int(np.argmin(sound))
         raise InputError(
             f"number {row} of {source} is {array[row].tolist()}; expected finite x0 < x1, y0 < y1, confidence 0 to 1"
         )
-    corners = np.clip(array[:, :4], 0, (width, height, width, height))
-    confidence = array[:, 4:] if array.shape[1] == 5 else np.ones((len(array), 1), np.float32)
-    visible = (corners[:, 2:] - corners[:, :2] >= MIN_SIDE_PX).all(axis=1)
-    kept = np.concatenate([corners, confidence], axis=1)[visible]
-    kept = kept[np.argsort(-kept[:, 4], kind="stable")]
-    if len(kept) > MAX_BOXES:
-        _log.warning("%d %s; the %d most confident are kept", len(kept), source, MAX_BOXES)
-    return kept[:MAX_BOXES]
+    corners = rows[:, :4]
+    np.clip(corners, 0, np.array((width, height, width, height), np.float32), out=corners)
+    rows = rows[(corners[:, 2:] - corners[:, :2] >= MIN_SIDE_PX).all(axis=1)]
+    if len(rows) > 1:
+        rows = rows[np.argsort(-rows[:, 4], kind="stable")]
+    if len(rows) > MAX_BOXES:
+        _log.warning("%d %s; the %d most confident are kept", len(rows), source, MAX_BOXES)
+    return rows[:MAX_BOXES]
 
 
 class SSDDetector:

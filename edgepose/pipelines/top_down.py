@@ -8,7 +8,6 @@ from functools import cache, partial
 from itertools import accumulate
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +18,8 @@ from edgepose.geometry import Crops, fit_crops
 from edgepose.pipelines.detection import Detector, checked_boxes
 from edgepose.pipelines.overlap import Started
 from edgepose.poses import Poses
+from edgepose.resizing import crop_into
+from edgepose.resizing import warm_up as warm_up_resizing
 from edgepose.skeleton import COCO17, get_skeleton
 from edgepose.tracking import areas, oks
 from edgepose.zoo.registry import Model
@@ -91,6 +92,7 @@ class TopDown:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         self._batch_size = batch_size
+        warm_up_resizing()
         _warm_up()
 
     def start(self, image: Image, boxes: Any = None) -> Started:
@@ -175,7 +177,7 @@ class TopDown:
         """The parts as inputs (B, height, width, 3), black where they reach beyond their frame."""
         crops = np.empty((len(parts), self._height, self._width, 3), np.uint8)
         for crop, (image, matrix) in zip(crops, parts, strict=True):
-            cv2.warpAffine(image, matrix, (self._width, self._height), dst=crop, flags=cv2.INTER_LINEAR)
+            crop_into(image, crop, matrix)
         return crops
 
     def _gather(self, cells: Float, scores: Float, crops: Crops, confidence: Float) -> Poses:
@@ -187,14 +189,18 @@ class TopDown:
         missing = scores < self._min_score
         keypoints[missing] = np.nan
         scores = np.where(missing, np.float32(0), scores)
-        somebody = scores.any(axis=1)
-        poses = Poses(keypoints[somebody], scores[somebody], (confidence * mean)[somebody], self._skeleton).sorted()
-        return poses[_distinct(poses.keypoints, self._sigmas)]
+        confidence = confidence * mean
+        best_first = np.argsort(-confidence, kind="stable")
+        somebody = best_first[scores.max(axis=1, initial=0)[best_first] > 0]
+        kept = somebody[_distinct(keypoints[somebody], self._sigmas)]
+        return Poses(keypoints[kept], scores[kept], confidence[kept], self._skeleton)
 
 
 def _distinct(keypoints: Float, sigmas: Float) -> NDArray[np.int64]:
     """Indices of those of N people, best first, who are not like one before them (non-maximum suppression by OKS)."""
     count, types = keypoints.shape[:2]
+    if count < 2:
+        return np.arange(count)
     still = np.zeros((count, 2), np.float32)
     similarity, _ = oks(keypoints, np.zeros((count, types)), still, areas(keypoints), keypoints, sigmas, 0.0, 0.0)
     kept: list[int] = []
@@ -209,4 +215,4 @@ def _warm_up() -> None:
     """Compile all kernels, once, so that the first frame does not wait for it."""
     maps = np.zeros((1, len(COCO17), 1, 1), np.float32)
     points, _ = decode_heatmaps(merge_mirrored(maps, maps, COCO17))
-    _distinct(points, np.array(COCO17.sigmas, np.float32))
+    _distinct(np.concatenate([points, points]), np.array(COCO17.sigmas, np.float32))
