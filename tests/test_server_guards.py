@@ -15,7 +15,7 @@ from serving import WAIT_S, Camera, Served, serving, until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from edgepose.server.guards import cookie_of
+from edgepose.server.guards import cookie_name, cookie_of
 from edgepose.server.limits import Limits
 
 TOKEN = "correct-horse"
@@ -62,8 +62,9 @@ def test_uploads_and_sockets_need_it_too(guarded):
     assert dial(guarded) == 401
     assert dial(guarded, "/ws/estimate") == 401
     assert dial(guarded, Authorization=f"Bearer {TOKEN}") == 101
-    assert dial(guarded, Cookie=f"edgepose={cookie_of(TOKEN)}") == 101
-    assert dial(guarded, Cookie=f"edgepose={TOKEN}") == 401
+    name = cookie_name(guarded.host)
+    assert dial(guarded, Cookie=f"{name}={cookie_of(TOKEN)}") == 101
+    assert dial(guarded, Cookie=f"{name}={TOKEN}") == 401
 
 
 def test_the_page_asks_for_it_and_trades_it_for_a_cookie(guarded):
@@ -81,6 +82,22 @@ def test_the_page_asks_for_it_and_trades_it_for_a_cookie(guarded):
     assert guarded.ask("/poses", headers={"Cookie": f"other=1; {cookie}"})[0] == 200
 
 
+def test_two_servers_on_one_machine_keep_their_cookies_apart(guarded, tiny_estimator):
+    """Browsers send a host's cookies to all its ports; the other server's is no wrong guess."""
+    with serving(tiny_estimator, token="another", limits=Limits(**MANY, wrong_tokens=1)) as other:
+        jar = "; ".join(
+            server.ask(f"/?token={token}")[1]["set-cookie"].split(";")[0]
+            for server, token in ((guarded, TOKEN), (other, "another"))
+        )
+        for server in (guarded, other):
+            assert [server.ask("/info", headers={"Cookie": jar})[0] for _ in range(3)] == [200] * 3
+
+
+def test_the_cookie_has_the_port_in_its_name():
+    assert cookie_name("localhost") == cookie_name("[::1]") == "edgepose"
+    assert cookie_name("pi.local:8000") == cookie_name("[::1]:8000") == "edgepose-8000"
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -90,6 +107,7 @@ def test_the_page_asks_for_it_and_trades_it_for_a_cookie(guarded):
         {"Authorization": f"Bearer {TOKEN}x"},
         {"Cookie": "edgepose=\xff"},
         {"Cookie": "edgepose"},
+        {"Host": "localhost", "Cookie": f"edgepose={TOKEN}"},
         {"Cookie": "=;;==\x01"},
     ],
     ids=str,

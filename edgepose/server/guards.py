@@ -22,7 +22,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgepose.server.limits import Buckets, Limits, address_of
 from edgepose.server.metrics import Metrics
 
-COOKIE = "edgepose"
 # Answered without a token: that it lives, and what the page that asks for the token needs.
 OPEN = frozenset({"/healthz", "/style.css"})
 HEADERS = {
@@ -98,13 +97,14 @@ class Guard:
         is_visit = scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0] if is_visit else ""
         bearer = headers.get("authorization", "")
-        cookie = _read_cookie(headers.get("cookie", ""))
+        name = cookie_name(headers.get("host", ""))
+        cookie = _read_cookie(headers.get("cookie", ""), name)
         if self._wrong.left(address) < 1:
             return refusal(429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
         if given:
             if self._is_right(given, self._token):
                 done = RedirectResponse("/", 303)
-                done.set_cookie(COOKIE, cookie_of(given), httponly=True, samesite="strict", secure=scope["scheme"] == "https")
+                done.set_cookie(name, cookie_of(given), httponly=True, samesite="strict", secure=scope["scheme"] == "https")
                 return done
         elif bearer:
             scheme, _, value = bearer.partition(" ")
@@ -124,10 +124,17 @@ class Guard:
     def _is_known(self, host: str) -> bool:
         """Whether a Host header is of this server. A page that rebinds its name to our address still sends its name."""
         try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+            parts = urlsplit(f"//{host}")
+            name, _ = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
             return False
         return name in self._names or is_address(name)
+
+
+def cookie_name(host: str) -> str:
+    """The cookie's name for a Host header: browsers send a host's cookies to all its ports, and each may have a server."""
+    port = urlsplit(f"//{host}").port
+    return "edgepose" if port is None else f"edgepose-{port}"
 
 
 def cookie_of(token: str) -> str:
@@ -166,9 +173,9 @@ def is_address(name: str) -> bool:
     return True
 
 
-def _read_cookie(header: str) -> str:
+def _read_cookie(header: str, name: str) -> str:
     try:
-        morsel = SimpleCookie(header).get(COOKIE)
+        morsel = SimpleCookie(header).get(name)
     except CookieError:
         return ""
     return "" if morsel is None else morsel.value
