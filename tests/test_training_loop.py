@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 import training_data
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -27,6 +28,7 @@ from edgepose.training import curves, loop, state  # noqa: E402
 from edgepose.training.annotations import read_annotations  # noqa: E402
 from edgepose.training.dataset import Batches  # noqa: E402
 from edgepose.training.images import ImageCache, ImageStore  # noqa: E402
+from edgepose.training.teacher import Teacher  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = loop.Recipe(width=0.05, batch_size=2, crop=32, steps=6, validate_every=3, learning_rate=3e-3)
@@ -112,6 +114,19 @@ def test_a_resumed_run_is_the_uninterrupted_one(data, tmp_path):
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_resumed_run_with_folded_norms_and_a_teacher_is_the_uninterrupted_one(data, tmp_path):
+    recipe, teacher = replace(SMALL, fold_norms=True), Teacher(tiny_models.save(tmp_path))
+    run(data, tmp_path / "whole", recipe, teacher=teacher)
+    run(data, tmp_path / "parts", recipe, teacher=teacher, should_stop=after(4))
+    run(data, tmp_path / "parts", recipe, teacher=teacher, resume=True)
+    run(data, tmp_path / "alone", recipe)
+    whole, parts, alone = (weights(tmp_path / folder) for folder in ("whole", "parts", "alone"))
+    assert whole.keys() == LightweightOpenPose(1, 0.05).state_dict().keys()  # the published names
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=0, atol=0, msg=name)
+    assert any(not torch.equal(whole[name], alone[name]) for name in whole)  # it has been listened to
 
 
 def test_a_run_without_time_left_stops_and_keeps_the_best(data, tmp_path):
@@ -227,7 +242,7 @@ def test_the_command_trains_resumes_and_will_not_overwrite(tmp_path, capsys):
     assert command.main(arguments(tmp_path, "--steps", "1")) == 0
     assert command.main(arguments(tmp_path, "--steps", "2")) == 1
     assert "holds a run already; add --resume" in capsys.readouterr().err
-    assert command.main(arguments(tmp_path, "--steps", "2", "--resume", "--share", "a=2")) == 0
+    assert command.main(arguments(tmp_path, "--steps", "2", "--resume", "--share", "a=2", "--teacher", "default")) == 0
     assert curves.read_rows(tmp_path / "run", until_step=9)[-1].step == 2
 
 

@@ -19,6 +19,7 @@ from edgepose.training.dataset import check_images, split
 from edgepose.training.images import ImageCache, ImageStore
 from edgepose.training.loop import BEST, Recipe, train
 from edgepose.training.state import CHECKPOINT
+from edgepose.training.teacher import Teacher
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,7 @@ def _run(options: argparse.Namespace) -> None:
         validate_every=options.validate_every,
         seed=options.seed,
         shares=dict(options.share),
+        fold_norms=options.fold_norms,
     )
     device = _device(options.device)
     output: Path = options.output
@@ -54,6 +56,7 @@ def _run(options: argparse.Namespace) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output} cannot be made a folder ({error.strerror}); choose another --output") from error
+    teacher = None if options.teacher is None else Teacher(options.teacher)
     photos = read_annotations(options.annotations)
     store = ImageStore(options.images)
     cache = ImageCache(store, max_side=options.max_side, max_bytes=int(options.cache_gb * 2**30))
@@ -61,7 +64,8 @@ def _run(options: argparse.Namespace) -> None:
     photos, held_out = split(photos, options.held_out)
     progress = train(
         recipe, photos, held_out, cache, output,
-        device=device, init=options.init, resume=options.resume, workers=options.workers, should_stop=_on_signals(),
+        device=device, init=options.init, teacher=teacher, resume=options.resume, workers=options.workers,
+        should_stop=_on_signals(),
     )  # fmt: skip
     logging.getLogger(__name__).info(
         "%d steps, %.1f minutes; best held-out AP %.1f at step %d: %s",
@@ -78,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", required=True, type=Path, help="folder of the run")
     add("--resume", action="store_true", help="go on with the run in --output; all but the network's shape may change")
     add("--init", type=Path, help="weights to start from: of the whole network, or of the backbone alone")
+    add("--teacher", metavar="MODEL", help="learn from its maps, too: a name of the zoo, or a file of such a network")
+    add("--fold-norms", action="store_true",
+        help="keep batch norms as they are, and the first blocks: for trained weights, on a processor")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--width", type=float, default=Recipe.width, help="of the network (default: %(default)s)")
     add("--refinement-stages", type=int, default=Recipe.refinement_stages, help="of the network (default: %(default)s)")

@@ -22,9 +22,11 @@ from edgepose.training.annotations import Photo
 from edgepose.training.augmentation import colour_crops, cut_crops
 from edgepose.training.curves import Row, plot_rows, read_rows, write_rows
 from edgepose.training.dataset import Batch, Batches
+from edgepose.training.folding import fold_norms, unfolded
 from edgepose.training.images import ImageCache
 from edgepose.training.state import Averaged, Progress, load_checkpoint, save_checkpoint, save_weights
 from edgepose.training.targets import STRIDE, draw_targets, draw_weights
+from edgepose.training.teacher import Teacher, blended
 from edgepose.training.validation import held_out_ap
 
 _log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Recipe:
         ema: Decay of the average of the weights.
         validate_every: Steps between measurements of the held-out AP.
         shares: Weights of the sources of photos, by name; 1 for those not named.
+        fold_norms: Keep batch norms as they are, folded, and the first blocks; see `folding`.
         save_minutes: Time between checkpoints, at most.
         seed: Of everything random.
     """
@@ -64,6 +67,7 @@ class Recipe:
     ema: float = 0.999
     validate_every: int = 500
     shares: Mapping[str, float] = field(default_factory=dict)
+    fold_norms: bool = False
     save_minutes: float = 5.0
     seed: int = 0
 
@@ -79,7 +83,7 @@ class Recipe:
 
 
 # What a resumed run cannot change: the shape of the weights.
-_FIXED = ("width", "refinement_stages")
+_FIXED = ("width", "refinement_stages", "fold_norms")
 
 
 def initial_weights(network: LightweightOpenPose, path: str | Path) -> None:
@@ -157,6 +161,7 @@ def train(
     *,
     device: torch.device,
     init: str | Path | None = None,
+    teacher: Teacher | None = None,
     resume: bool = False,
     workers: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
@@ -176,6 +181,8 @@ def train(
     initialise(network)
     if init is not None and not resume:
         initial_weights(network, init)
+    if recipe.fold_norms:
+        fold_norms(network)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(network)
     averaged = Averaged(network, recipe.ema)
@@ -198,7 +205,7 @@ def train(
     try:
         while not (finished(recipe, progress) or should_stop()):
             rate = learning_rate(recipe, progress)
-            losses.append(train_step(compiled, optimiser, next(batches), rate, device, recipe.crop))
+            losses.append(train_step(compiled, optimiser, next(batches), rate, device, recipe.crop, teacher))
             progress.step += 1
             averaged.update(network, progress.step)
             progress.seconds = earlier + time.monotonic() - started
@@ -256,15 +263,20 @@ class _Run:
         self.rows[-1] = replace(self.rows[-1], ap=ap)
         if ap >= self.progress.best_ap:
             self.progress.best_ap, self.progress.best_step = ap, self.progress.step
-            save_weights(self.output / BEST, self.averaged.weights)
+            save_weights(self.output / BEST, self._weights())
         self.save()
 
     def save(self) -> None:
         """Write everything."""
-        save_weights(self.output / LAST, self.averaged.weights)
+        save_weights(self.output / LAST, self._weights())
         write_rows(self.output, self.rows)
         plot_rows(self.output, self.rows)
         save_checkpoint(self.output, self.network, self.averaged, self.optimiser, self.progress, asdict(self.recipe))
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The average of the weights, by the names of the network as it is published."""
+        recipe, weights = self.recipe, self.averaged.weights
+        return unfolded(weights, LightweightOpenPose(recipe.refinement_stages, recipe.width)) if recipe.fold_norms else weights
 
 
 def make_optimiser(network: LightweightOpenPose) -> torch.optim.Optimizer:
@@ -272,7 +284,8 @@ def make_optimiser(network: LightweightOpenPose) -> torch.optim.Optimizer:
     groups = []
     for backbone in (True, False):
         for decays in (True, False):
-            chosen = [p for n, p in network.named_parameters() if n.startswith("model.") == backbone and (p.ndim > 1) == decays]
+            named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+            chosen = [p for n, p in named if n.startswith("model.") == backbone and (p.ndim > 1) == decays]
             rate, decay = BACKBONE_RATE if backbone else 1.0, WEIGHT_DECAY if decays else 0.0
             groups.append({"params": chosen, "rate": rate, "weight_decay": decay})
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
@@ -285,6 +298,7 @@ def train_step(
     learning_rate: float,
     device: torch.device,
     crop: int,
+    teacher: Teacher | None = None,
 ) -> Tensor:
     """One update of the weights; the loss."""
     batch = batch.to(device)
@@ -294,6 +308,8 @@ def train_step(
         cells = crop // STRIDE
         targets = draw_targets(batch.marks, len(images), cells, cells)
         weights = draw_weights(batch.marks, functional.avg_pool2d(crowds, STRIDE))
+        if teacher is not None:
+            targets, weights = blended(targets, weights, teacher.maps(images))
     for group in optimiser.param_groups:
         group["lr"] = learning_rate * group["rate"]
     precision = precision_of(device)

@@ -1,0 +1,61 @@
+"""What a trained model sees in the same crops, as a second opinion on what the labels say (distillation, arXiv 1811.05419).
+
+Labels are exact and have gaps: nobody drew every bystander, and half of the sports photos know no faces. A model that saw many
+more photos is less exact, and has an opinion on everything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgepose.engines.openvino import OpenVINOEngine, read_network
+from edgepose.errors import ModelError
+from edgepose.estimator import locate
+from edgepose.networks.lightweight_openpose import HEATMAPS, PAFS
+from edgepose.training.augmentation import MEAN, SCALE
+from edgepose.training.targets import STRIDE
+
+# Of an opinion, where a label's is 1.
+WEIGHT = 1.0
+
+
+class Teacher:
+    """A bottom-up model with the maps of Lightweight OpenPose, run by OpenVINO on the processor.
+
+    Args:
+        model: A name of the zoo, or a file; see `edgepose.estimator.locate`.
+
+    Raises:
+        ModelError: It cannot be read, or has other maps.
+    """
+
+    def __init__(self, model: str | Path) -> None:
+        path, description = locate(model)
+        self._engine = OpenVINOEngine(read_network(path), description)
+        channels = self._engine.output_channels
+        if sorted(channels) == [HEATMAPS, PAFS]:
+            self._order = [channels.index(HEATMAPS), channels.index(PAFS)]
+        elif channels == (HEATMAPS + PAFS,):
+            self._order = [0]
+        else:
+            self._order = []
+        if not self._order or description.stride != STRIDE:
+            raise ModelError(
+                f"{description.name} answers {list(channels)} channels at stride {description.stride}, and cannot teach "
+                f"Lightweight OpenPose; expected {HEATMAPS} heatmaps and {PAFS} PAFs at stride {STRIDE}"
+            )
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Heatmaps and PAFs (B, 57, h, w) of the network's input `images` (B, 3, H, W), on the same device."""
+        pixels = (images * SCALE + MEAN).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        outputs = self._engine.infer(pixels.cpu().numpy())
+        return torch.cat([torch.from_numpy(outputs[i]) for i in self._order], dim=1).to(images.device)
+
+
+def blended(targets: Tensor, weights: Tensor, opinion: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets and their weights, all (B, 57, h, w), for which the squared error has the gradient of both errors' sum."""
+    total = weights + WEIGHT
+    return (weights * targets + WEIGHT * opinion) / total, total
