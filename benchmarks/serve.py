@@ -11,7 +11,6 @@ cores, so that what they cost themselves counts, too.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import re
@@ -33,6 +32,7 @@ from edgepose.doctor import processor
 # Short turns, and figures compared within each, so that whatever else the machine does meets all alike.
 TURNS = 10
 SETTLE_S = 0.5
+READ_EVERY_S = 0.02
 HANDSHAKE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 )
@@ -68,27 +68,27 @@ def memory_mb(pid: int, what: str) -> float:
     return int(re.findall(rf"{what}:\s+(\d+)", text)[0]) / 1024
 
 
-async def watch(port: int, path: str, counts: Counter[str]) -> None:
-    """Read what comes and throw it away, as cheaply as a viewer can."""
-    loop = asyncio.get_running_loop()
-    with socket.socket() as connection:
-        connection.setblocking(False)
-        await loop.sock_connect(connection, ("127.0.0.1", port))
+def watch(port: int, pictures: int, sockets: int) -> None:
+    """Read what comes and throw it away, as cheaply as viewers can: all in one thread, a few dozen times a second."""
+    connections = []
+    for path in ["/stream.mjpg"] * pictures + ["/ws/poses"] * sockets:
+        connection = socket.create_connection(("127.0.0.1", port))
         upgrade = HANDSHAKE if path.startswith("/ws") else ""
-        await loop.sock_sendall(connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n".encode())
-        buffer = bytearray(1 << 18)
-        while size := await loop.sock_recv_into(connection, buffer):
-            counts[path] += size
-
-
-async def _watch_all(port: int, pictures: int, sockets: int) -> None:
-    counts: Counter[str] = Counter()
-    paths = ["/stream.mjpg"] * pictures + ["/ws/poses"] * sockets
-    await asyncio.gather(*(watch(port, path, counts) for path in paths))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n".encode())
+        connection.setblocking(False)
+        connections.append(connection)
+    buffer = bytearray(1 << 20)
+    while True:
+        time.sleep(READ_EVERY_S)
+        for connection in connections:
+            with suppress(BlockingIOError):
+                while connection.recv_into(buffer) == len(buffer):
+                    pass
 
 
 @contextmanager
-def viewers(port: int, pictures: int, sockets: int) -> Iterator[None]:
+def viewers(port: int, pictures: int, sockets: int) -> Iterator[int]:
+    """So many viewers, in a process of their own; its number."""
     process = subprocess.Popen([sys.executable, __file__, "--watch", str(port), str(pictures), str(sockets)])
     try:
         until = time.monotonic() + 20
@@ -99,7 +99,7 @@ def viewers(port: int, pictures: int, sockets: int) -> Iterator[None]:
             time.sleep(0.2)
         else:
             raise SystemExit("the viewers did not come in")
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()
@@ -111,13 +111,20 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def rate(port: int, pid: int, seconds: float) -> tuple[float, float]:
-    """Frames a second of the pipeline, and processor milliseconds that the server needs for one, all of its work included."""
+def rate(port: int, pid: int, seconds: float, watching: int | None = None) -> tuple[float, float, float]:
+    """Frames a second of the pipeline, processor milliseconds that the server needs for one, all of its work included, and
+    processor milliseconds a second that the viewers, process `watching`, need themselves.
+    """
     time.sleep(SETTLE_S)
-    began, frames, cpu = time.perf_counter(), metrics(port)["edgepose_frames_total"], cpu_s(pid)
+
+    def now() -> tuple[float, float, float, float]:
+        viewing = 0.0 if watching is None else cpu_s(watching)
+        return time.perf_counter(), metrics(port)["edgepose_frames_total"], cpu_s(pid), viewing
+
+    before = now()
     time.sleep(seconds)
-    passed, frames, cpu = time.perf_counter() - began, metrics(port)["edgepose_frames_total"] - frames, cpu_s(pid) - cpu
-    return frames / passed, 1000 * cpu / frames
+    passed, frames, server, viewing = (after - first for after, first in zip(now(), before, strict=True))
+    return frames / passed, 1000 * server / frames, 1000 * viewing / passed
 
 
 def ask(port: int, number: int, data: bytes) -> str:
@@ -199,14 +206,15 @@ def main() -> None:
     options = parser.parse_args()
 
     crowds = [(0, 0), (1, 0), (options.viewers, options.viewers)]
-    rates: dict[str, list[tuple[float, float]]] = {}
+    rates: dict[str, list[tuple[float, float, float]]] = {}
     memories: list[float] = []
     with served(options) as (port, process):
         rate(port, process.pid, 2)
         for _ in range(TURNS):
             for pictures, sockets in crowds:
-                with viewers(port, pictures, sockets):
-                    rates.setdefault(f"{pictures} + {sockets}", []).append(rate(port, process.pid, options.seconds / TURNS))
+                with viewers(port, pictures, sockets) as watching:
+                    measured = rate(port, process.pid, options.seconds / TURNS, watching)
+                    rates.setdefault(f"{pictures} + {sockets}", []).append(measured)
                     memories.append(memory_mb(process.pid, "VmRSS"))
         stages = metrics(port)
         with viewers(port, 1, 1):
@@ -218,13 +226,16 @@ def main() -> None:
         peak = memory_mb(process.pid, "VmHWM")
 
     print(f"{options.model}, {Path(options.video).name}, {'paced' if options.paced else 'as fast as it goes'}, {processor()}\n")
-    print("| MJPEG + WebSocket viewers | frames a second | of none | processor ms a frame | of none |\n|---|---|---|---|---|")
+    print(
+        "| MJPEG + WebSocket viewers | frames a second | of none | processor ms a frame | of none | viewers' own, ms a second |"
+    )
+    print("|---|---|---|---|---|---|")
     alone = rates["0 + 0"]
     for name, values in rates.items():
-        fps, cost = (statistics.median(column) for column in zip(*values, strict=True))
+        fps, cost, viewing = (statistics.median(column) for column in zip(*values, strict=True))
         pairs = list(zip(values, alone, strict=True))
         fps_ratio, cost_ratio = (statistics.median(value[i] / none[i] for value, none in pairs) for i in (0, 1))
-        print(f"| {name} | {fps:.1f} | {100 * fps_ratio:.1f} % | {cost:.1f} | {100 * cost_ratio:.1f} % |")
+        print(f"| {name} | {fps:.1f} | {100 * fps_ratio:.1f} % | {cost:.1f} | {100 * cost_ratio:.1f} % | {viewing:.0f} |")
     medians = {
         name: 1000 * stages[f'edgepose_stage_seconds{{stage="{name}",quantile="0.5"}}']
         for name in ("publish", "draw", "encode")
@@ -244,6 +255,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--watch"]:
-        asyncio.run(_watch_all(*map(int, sys.argv[2:5])))
+        watch(*map(int, sys.argv[2:5]))
     else:
         main()

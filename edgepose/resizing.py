@@ -1,7 +1,7 @@
 """Frames, and parts of them, scaled into the network's input, to the same pixels on every processor.
 
 OpenCV's bilinear resize differs by a grey level between x86-64 and ARM in a fifth of all values, which moves doubtful
-keypoints; its exact one takes half as long again (benchmarks/resizing.py). This one is in whole numbers, as OpenCV's.
+keypoints; its exact one takes up to twice as long as this (benchmarks/resizing.py), which is in whole numbers, as OpenCV's are.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ CORE = {
     "assignment": None,
     "tracking": None,
     "engine_openvino": None,
-    "estimator": "not torch",
+    "top_down": "not perfect_ap",
+    "estimator": "people_of_real_photos or tiny_and_narrow or no_image or given_boxes or default_model",
     "embedded": None,
     "cli": "image_to_picture or formats or video_to_video or bad_models or doctor",
 }  # module of tests/ -> pytest -k
