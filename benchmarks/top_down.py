@@ -1,6 +1,7 @@
 """What everything but the network costs in top-down estimation, and what a batch gains.
 
-    python benchmarks/top_down.py --model hrnet_w32_int8.xml [--people 1 4 12] [--batches 1 4] [--device cuda] [--json PATH]
+    python benchmarks/top_down.py --model hrnet_w32_int8.xml [--people 1 4 12] [--batches 1 4] [--precision f32] [--device cuda]
+        [--json PATH]
 
 The network runs as it is and within the whole pipeline in turns, so that a busy moment of the machine falls on both alike:
 milliseconds a frame are medians, and the share of the pipeline the median of each turn's ratio. The work is also timed by
@@ -31,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", default="CPU")
+    parser.add_argument("--precision", choices=("f32", "f16", "bf16"), help="of the arithmetic (default: the device's choice)")
     parser.add_argument("--people", type=int, nargs="+", default=[1, 4, 12])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--turns", type=int, default=10)
@@ -40,7 +42,9 @@ def main() -> None:
     print(f"{options.model} on {options.device}, {processor()}, medians of {options.turns} turns\n")
     rows = []
     for batch_size in options.batches:
-        estimator = edgepose.PoseEstimator(options.model, device=options.device, batch_size=batch_size)
+        estimator = edgepose.PoseEstimator(
+            options.model, device=options.device, batch_size=batch_size, precision=options.precision
+        )
         for people in options.people:
             rows.append({"batch_size": batch_size, "people": people, **shares(estimator, batch_size, people, options.turns)})
             _print_row(rows)
