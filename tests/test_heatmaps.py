@@ -79,7 +79,7 @@ def test_noise_equals_the_plain_twins(refinement):
 def test_any_map_gives_a_place_on_it_or_none(seed, height, width, refinement):
     random = np.random.default_rng(seed)
     maps = random.normal(0, 1, (2, 3, height, width)).astype(np.float32)
-    maps[random.random(maps.shape) < 0.2] = random.choice([np.nan, np.inf, -np.inf, 0, 5])
+    maps[random.random(maps.shape) < 0.2] = random.choice([np.nan, -np.nan, np.inf, -np.inf, 0, 5])
     before = maps.copy()
     points, scores = decode_heatmaps(maps, refinement=refinement)
     np.testing.assert_array_equal(maps, before)

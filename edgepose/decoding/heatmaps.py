@@ -45,9 +45,9 @@ def decode_heatmaps(heatmaps: Float, *, refinement: Refinement = "quarter") -> t
         raise InputError(f"heatmaps have shape {heatmaps.shape}; expected (B, K, h, w)")
     heatmaps = np.ascontiguousarray(heatmaps, np.float32)
     if refinement == "quarter":
-        return _decode(heatmaps, np.empty(0, np.float32))
+        return _decode(heatmaps, heatmaps.view(np.int32), np.empty(0, np.float32))
     if refinement == "dark":
-        return _decode(heatmaps, _gaussian(heatmaps.shape[2] * SIGMA_PER_ROW))
+        return _decode(heatmaps, heatmaps.view(np.int32), _gaussian(heatmaps.shape[2] * SIGMA_PER_ROW))
     raise InputError(f"refinement is {refinement!r}; expected 'quarter' or 'dark'")
 
 
@@ -68,8 +68,13 @@ def merge_mirrored(heatmaps: Float, mirrored: Float, skeleton: Skeleton) -> Floa
 
 
 @kernel
-def _decode(heatmaps: Float, blur: Float) -> tuple[Float, Float]:
-    """`decode_heatmaps`; with the taps of a `blur`, by DARK."""
+def _decode(heatmaps: Float, bits: NDArray[np.int32], blur: Float) -> tuple[Float, Float]:
+    """`decode_heatmaps`; with the taps of a `blur`, by DARK.
+
+    `bits` is the same memory. Read as integers, floats above 0 keep their order, those below 0 are below it, and NaN is above
+    all or below 0. The greatest of integers is found in vector registers; only rows that may have a new best cell are looked
+    through one by one.
+    """
     crops, types, height, width = heatmaps.shape
     points = np.full((crops, types, 2), np.nan, np.float32)
     scores = np.zeros((crops, types), np.float32)
@@ -79,12 +84,17 @@ def _decode(heatmaps: Float, blur: Float) -> tuple[Float, Float]:
         for k in range(types):
             cells = heatmaps[b, k]
             best = np.float32(0)
+            best_bits = np.int32(0)
             top = left = 0
             for y in range(height):
+                highest = np.int32(0)
                 for x in range(width):
-                    if cells[y, x] > best:
-                        best = cells[y, x]
-                        top, left = y, x
+                    highest = max(highest, bits[b, k, y, x])
+                if highest > best_bits:
+                    for x in range(width):
+                        if cells[y, x] > best:
+                            best, best_bits = cells[y, x], bits[b, k, y, x]
+                            top, left = y, x
             if best <= 0:
                 continue
             dx = dy = 0.0
