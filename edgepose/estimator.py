@@ -255,6 +255,7 @@ def _on_torch(
             "HigherHRNet, for PyTorch"
         )
     if path.suffix not in backend.SUFFIXES:
+        backend.checked_device(device)  # before a hundred megabytes are fetched for nothing
         path = fetch(description)
     return backend.TorchEngine(backend.read_network(path), description, device=device, precision=precision), description
 

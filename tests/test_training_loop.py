@@ -129,6 +129,17 @@ def test_a_resumed_run_with_folded_norms_and_a_teacher_is_the_uninterrupted_one(
     assert any(not torch.equal(whole[name], alone[name]) for name in whole)  # it has been listened to
 
 
+def test_a_checkpoint_from_before_norms_could_be_folded_is_resumed(data, tmp_path):
+    run(data, tmp_path / "run", should_stop=after(4))
+    path = tmp_path / "run" / state.CHECKPOINT
+    content = torch.load(path, weights_only=True)
+    del content["recipe"]["fold_norms"]
+    torch.save(content, path)
+    assert run(data, tmp_path / "run", resume=True).step == 6
+    with pytest.raises(ModelError, match="fold_norms False, this one has True"):
+        run(data, tmp_path / "run", replace(SMALL, fold_norms=True), resume=True)
+
+
 def test_a_run_without_time_left_stops_and_keeps_the_best(data, tmp_path):
     progress = run(data, tmp_path / "run", replace(SMALL, steps=None, minutes=1e-6))
     assert progress.step == 1
@@ -256,6 +267,8 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert "002.png is missing" in error
     assert command.main([*arguments(tmp_path, "--steps", "1"), "--device", "nonsense"]) == 1
     assert "device 'nonsense' cannot be used" in capsys.readouterr().err
+    assert command.main([*arguments(tmp_path, "--steps", "1"), "--fold-norms"]) == 1
+    assert "needs trained weights; give them with --init" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         command.main(arguments(tmp_path, "--steps", "many"))
     assert stop.value.code == 2

@@ -101,7 +101,7 @@ class TorchEngine:
         precision: Precision | None = None,
         compile: bool = False,
     ) -> None:
-        self.device = _checked_device(device)
+        self.device = checked_device(device)
         if precision is not None and precision not in _AUTOCAST:
             raise InputError(f"precision is {precision!r}; expected one of {', '.join(_AUTOCAST)}")
         self._type = _AUTOCAST[precision or "f32"]
@@ -138,7 +138,12 @@ class TorchEngine:
         return nullcontext() if self._type is None else torch.autocast(self.device.type, self._type)
 
 
-def _checked_device(name: str) -> torch.device:
+def checked_device(name: str) -> torch.device:
+    """The device called `name`.
+
+    Raises:
+        DeviceError: It is not there.
+    """
     present = available_devices()
     if name.lower() not in (*present, "cuda" if len(present) > 1 else "cpu"):
         hint = "" if torch.cuda.is_available() else "; CUDA needs an NVIDIA GPU, its driver, and a PyTorch built for CUDA"

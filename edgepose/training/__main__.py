@@ -13,7 +13,7 @@ from types import FrameType
 
 import torch
 
-from edgepose.errors import DeviceError, EdgePoseError, OutputError
+from edgepose.errors import DeviceError, EdgePoseError, InputError, OutputError
 from edgepose.training.annotations import read_annotations
 from edgepose.training.dataset import check_images, split
 from edgepose.training.images import ImageCache, ImageStore
@@ -48,6 +48,8 @@ def _run(options: argparse.Namespace) -> None:
         shares=dict(options.share),
         fold_norms=options.fold_norms,
     )
+    if options.fold_norms and options.init is None and not options.resume:
+        raise InputError("--fold-norms keeps batch norms as they are, which needs trained weights; give them with --init")
     device = _device(options.device)
     output: Path = options.output
     if (output / CHECKPOINT).exists() and not options.resume:

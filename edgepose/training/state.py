@@ -106,7 +106,7 @@ def load_checkpoint(
         raise ModelError(f"{path} is not there, so there is nothing to resume; start without --resume")
     content = _read(path)
     for name in fixed:
-        was, now = content["recipe"][name], recipe[name]
+        was, now = content["recipe"].get(name, False), recipe[name]  # False: of a run before there was such a choice
         if was != now:
             raise ModelError(f"{path} is of a run with {name} {was}, this one has {now}; resume with the same")
     network.load_state_dict(content["network"])

@@ -1,7 +1,7 @@
 """What a trained model sees in the same crops, as a second opinion on what the labels say (distillation, arXiv 1811.05419).
 
-Labels are exact and have gaps: nobody drew every bystander, and half of the sports photos know no faces. A model that saw many
-more photos is less exact, and has an opinion on everything.
+Labels are exact and have gaps: nobody drew every bystander, and a third of the sports photos know no faces. A model that saw
+many more photos is less exact, and has an opinion on everything.
 """
 
 from __future__ import annotations
@@ -36,13 +36,7 @@ class Teacher:
         path, description = locate(model)
         self._engine = OpenVINOEngine(read_network(path), description)
         channels = self._engine.output_channels
-        if sorted(channels) == [HEATMAPS, PAFS]:
-            self._order = [channels.index(HEATMAPS), channels.index(PAFS)]
-        elif channels == (HEATMAPS + PAFS,):
-            self._order = [0]
-        else:
-            self._order = []
-        if not self._order or description.stride != STRIDE:
+        if sorted(channels) not in ([HEATMAPS, PAFS], [HEATMAPS + PAFS]) or description.stride != STRIDE:
             raise ModelError(
                 f"{description.name} answers {list(channels)} channels at stride {description.stride}, and cannot teach "
                 f"Lightweight OpenPose; expected {HEATMAPS} heatmaps and {PAFS} PAFs at stride {STRIDE}"
@@ -51,8 +45,9 @@ class Teacher:
     def maps(self, images: Tensor) -> Tensor:
         """Heatmaps and PAFs (B, 57, h, w) of the network's input `images` (B, 3, H, W), on the same device."""
         pixels = (images * SCALE + MEAN).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        outputs = self._engine.infer(pixels.cpu().numpy())
-        return torch.cat([torch.from_numpy(outputs[i]) for i in self._order], dim=1).to(images.device)
+        # Told apart by their channels: fewer heatmaps than PAFs.
+        outputs = sorted(self._engine.infer(pixels.cpu().numpy()), key=lambda maps: maps.shape[1])
+        return torch.cat([torch.from_numpy(maps) for maps in outputs], dim=1).to(images.device)
 
 
 def blended(targets: Tensor, weights: Tensor, opinion: Tensor) -> tuple[Tensor, Tensor]:
