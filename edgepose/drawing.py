@@ -51,8 +51,9 @@ def draw_poses(
     color_by: Literal["limb", "person"] = "limb",
     thickness: int | None = None,
     min_score: float = 0.0,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """`image` with `poses` drawn on it, as a new image; identities are written where a tracker gave them.
+    """`image` with `poses` drawn on it; identities are written where a tracker gave them.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -61,14 +62,18 @@ def draw_poses(
             identity, always the same for the same one, or per place in the list where there are none.
         thickness: Of lines, in pixels; None: by the size of the image.
         min_score: Keypoints that score less, in [0, 1], are not drawn.
+        out: Where to draw, an array like `image`; `image` itself where it is not needed any more. None: a new one.
+
+    Returns:
+        `out`, or the new image.
 
     Raises:
-        InputError: `image` is not an image, or `color_by` is neither of the two.
+        InputError: `image` is not an image, `color_by` is neither of the two, or `out` cannot hold the picture.
     """
     check_image(image)
     if color_by not in ("limb", "person"):
         raise InputError(f"color_by is {color_by!r}; expected 'limb' or 'person'")
-    canvas = image.copy()
+    canvas = _canvas(image, out)
     shown = (poses.scores > 0) & (poses.scores >= min_score) & (np.abs(poses.keypoints) < _FAR).all(axis=2)
     if not shown.any():
         return canvas
@@ -103,6 +108,18 @@ def draw_poses(
             if found.any():
                 _write_id(canvas, number, person[found], width)
     return canvas
+
+
+def _canvas(image: NDArray[np.uint8], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """What to draw on: `out`, or a new image, with the content of `image`."""
+    if out is None:
+        return image.copy()
+    if out.shape != image.shape or out.dtype != np.uint8 or not (out.flags.c_contiguous and out.flags.writeable):
+        kind = ("" if out.flags.writeable else "read-only ") + ("" if out.flags.c_contiguous else "non-contiguous ")
+        raise InputError(f"out is {kind}{out.dtype} {out.shape}; expected writeable, contiguous uint8 {image.shape}")
+    if out is not image:
+        np.copyto(out, image)
+    return out
 
 
 def person_colour(number: int) -> Colour:

@@ -113,9 +113,9 @@ def watch(
             frames += 1
             people += len(frame.poses)
             meter.count()
-            # Drawn once, and only if somebody wants to see it.
+            # Drawn once, and only if somebody wants to see it; onto the frame, which nobody else needs.
             colours: Literal["limb", "person"] = "limb" if frame.poses.ids is None else "person"
-            picture = cache(partial(draw_poses, frame.image, frame.poses, color_by=colours))
+            picture = cache(partial(draw_poses, frame.image, frame.poses, color_by=colours, out=frame.image))
             sinks.write(frame, frame.poses, picture)
             if window is not None:
                 shown = meter.draw(picture(), len(frame.poses), source.dropped) if hud else picture()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -189,3 +191,30 @@ def test_what_is_no_image_is_refused() -> None:
 def test_an_unknown_colouring_is_refused() -> None:
     with pytest.raises(InputError, match="color_by is 'joint'; expected 'limb' or 'person'"):
         draw_poses(blank(), standing(), color_by="joint")  # type: ignore[arg-type]
+
+
+def test_it_draws_where_it_is_told_to() -> None:
+    image, poses = blank(), standing(2)
+    expected = draw_poses(image, poses)
+    other = np.zeros_like(image)
+    assert draw_poses(image, poses, out=other) is other
+    assert (other == expected).all()
+    assert (image == blank()).all()
+    assert draw_poses(image, poses, out=image) is image
+    assert (image == expected).all()
+    nobody = np.zeros_like(image)
+    assert (draw_poses(blank(), poses[[]], out=nobody) == blank()).all()
+
+
+def test_it_does_not_draw_where_it_cannot() -> None:
+    read_only = blank()
+    read_only.flags.writeable = False
+    outs = {
+        "float32": blank().astype(np.float32),
+        "(360, 600, 3)": blank(360, 600),
+        "read-only": read_only,
+        "non-contiguous": np.zeros((360, 1280, 3), np.uint8)[:, ::2],
+    }
+    for found, out in outs.items():
+        with pytest.raises(InputError, match=re.escape(found)):
+            draw_poses(blank(), standing(), out=out)
