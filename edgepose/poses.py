@@ -112,17 +112,20 @@ class Poses:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, as `edgepose run --json` writes them: skeleton, and one entry per person."""
-        people = []
-        for i, box in enumerate(self.boxes.tolist()):
-            points = zip(self.keypoints[i].tolist(), self.scores[i].tolist(), strict=True)
-            people.append(
-                {
-                    "id": None if self.ids is None else int(self.ids[i]),
-                    "confidence": _short(float(self.confidence[i])),
-                    "box": None if np.isnan(box[0]) else [_short(v, 2) for v in box],
-                    "keypoints": [[_short(x, 2), _short(y, 2), _short(s)] if s > 0 else None for (x, y), s in points],
-                }
-            )
+        # All values are rounded at once; in doubles, products of float32 values are exact, so that this is what `round` gives.
+        points = np.concatenate([self.keypoints, self.scores[..., None]], axis=2, dtype=np.float64)
+        points = (np.rint(points * _DIGITS) / _DIGITS).tolist()
+        boxes = np.round(self.boxes.astype(np.float64), 2).tolist()
+        found = (self.scores > 0).tolist()
+        people = [
+            {
+                "id": None if self.ids is None else int(self.ids[i]),
+                "confidence": _short(float(self.confidence[i])),
+                "box": boxes[i] if any(found[i]) else None,
+                "keypoints": [point if is_found else None for point, is_found in zip(points[i], found[i], strict=True)],
+            }
+            for i in range(len(self))
+        ]
         return {"skeleton": self.skeleton.name, "poses": people}
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
@@ -156,6 +159,10 @@ class Poses:
                 for i, person in enumerate(points)
             ],
         }
+
+
+# What a keypoint's x, y and score are rounded to, as parts of one: two digits of a pixel, four of a score.
+_DIGITS = np.array([100.0, 100.0, 10_000.0])
 
 
 def _short(value: float, digits: int = 4) -> float:
