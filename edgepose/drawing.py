@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import colorsys
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -80,29 +80,27 @@ def draw_poses(
     width = max(1, round(min(image.shape[:2]) * _THICKNESS)) if thickness is None else max(1, thickness)
     # NaN is no number for the cast; what it becomes is not shown.
     points = (np.where(shown[..., None], poses.keypoints, 0) * (1 << _SHIFT)).round().astype(np.int32)
-    limbs = np.array(poses.skeleton.limbs)
-    bones = points[:, limbs]  # (N, L, 2, 2)
-    has_bone = shown[:, limbs[:, 0]] & shown[:, limbs[:, 1]]  # (N, L)
+    style = _style(poses.skeleton)
+    bones = points[:, style.limbs]  # (N, L, 2, 2)
+    has_bone = shown[:, style.limbs[:, 0]] & shown[:, style.limbs[:, 1]]  # (N, L)
     joints = np.repeat(points[:, :, None], 2, axis=2)  # (N, K, 2, 2)
 
     border = max(2, round(width / 2))  # On both sides together: it sets the figure off from any background.
-    style = _style(poses.skeleton)
-    discs = np.broadcast_to(np.rint(style.disc_sizes * width).astype(int), shown.shape)
     _lines(canvas, bones[has_bone], _OUTLINE, width + border)
-    _discs(canvas, joints[shown], discs[shown] + border, _OUTLINE)
+    for size, chosen in style.discs:
+        _lines(canvas, joints[:, chosen][shown[:, chosen]], _OUTLINE, round(size * width) + border)
     if color_by == "limb":
-        for colour in (*_PALETTE.values(), _MIDDLE):
-            chosen = has_bone & np.array([c == colour for c in style.limb_colours])
-            _lines(canvas, bones[chosen], colour, width)
-        for colour in (*_PALETTE.values(), _MIDDLE):
-            chosen = shown & np.array([c == colour for c in style.joint_colours])
-            _discs(canvas, joints[chosen], discs[chosen], colour)
+        for colour, chosen in style.limb_colours:
+            _lines(canvas, bones[:, chosen][has_bone[:, chosen]], colour, width)
+        for colour, size, chosen in style.joint_colours:
+            _lines(canvas, joints[:, chosen][shown[:, chosen]], colour, round(size * width))
     else:
         # The best person last, on top.
         for i in reversed(range(len(poses))):
             colour = person_colour(i if poses.ids is None else int(poses.ids[i]))
             _lines(canvas, bones[i][has_bone[i]], colour, width)
-            _discs(canvas, joints[i][shown[i]], discs[i][shown[i]], colour)
+            for size, chosen in style.discs:
+                _lines(canvas, joints[i, chosen][shown[i, chosen]], colour, round(size * width))
     if poses.ids is not None:
         for number, person, found in zip(poses.ids.tolist(), poses.keypoints, shown, strict=True):
             if found.any():
@@ -134,12 +132,6 @@ def _lines(canvas: NDArray[np.uint8], ends: NDArray[np.int32], colour: Colour, t
         cv2.polylines(canvas, list(ends[:, :, None]), False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _discs(canvas: NDArray[np.uint8], ends: NDArray[np.int32], sizes: NDArray[np.int_], colour: Colour) -> None:
-    """Draw discs of `sizes` (M,), in pixels across, at points given as lines (M, 2, 2) of no length."""
-    for size in set(sizes.tolist()):
-        _lines(canvas, ends[sizes == size], colour, size)
-
-
 def _write_id(canvas: NDArray[np.uint8], number: int, found: NDArray[np.float32], width: int) -> None:
     """Write `number` on a label above the highest of the keypoints `found` (M, 2), inside the picture."""
     text, font, scale, stroke = str(number), cv2.FONT_HERSHEY_SIMPLEX, max(0.35, 0.15 * width), max(1, width // 3)
@@ -154,11 +146,12 @@ def _write_id(canvas: NDArray[np.uint8], number: int, found: NDArray[np.float32]
 
 
 class _Style(NamedTuple):
-    """How a skeleton is drawn: colours of its L limbs and K keypoints, and (K,) disc sizes in line widths."""
+    """How a skeleton is drawn. Sizes of discs are in line widths; what has a colour or a size are indices."""
 
-    limb_colours: tuple[Colour, ...]
-    joint_colours: tuple[Colour, ...]
-    disc_sizes: NDArray[np.float64]
+    limbs: NDArray[np.intp]  # (L, 2) keypoints
+    limb_colours: list[tuple[Colour, NDArray[np.intp]]]
+    discs: list[tuple[float, NDArray[np.intp]]]
+    joint_colours: list[tuple[Colour, float, NDArray[np.intp]]]
 
 
 @lru_cache(maxsize=8)
@@ -173,8 +166,18 @@ def _style(skeleton: Skeleton) -> _Style:
             return _MIDDLE
         return _PALETTE[sides.pop(), max((part[i] for i in ends), key=("face", "arm", "leg").index)]
 
+    sizes = [1.4 if p == "face" else 2.0 for p in part]  # Eyes and ears lie close together.
+    limbs = [colour(*ends) for ends in skeleton.limbs]
+    joints = [(colour(i), size) for i, size in enumerate(sizes)]
+    # In this order, so that the middle is drawn on top.
+    order = {colour: place for place, colour in enumerate((*_PALETTE.values(), _MIDDLE))}
+
+    def where(values: list[Any], value: object) -> NDArray[np.intp]:
+        return np.array([i for i, each in enumerate(values) if each == value], np.intp)
+
     return _Style(
-        tuple(colour(a, b) for a, b in skeleton.limbs),
-        tuple(colour(i) for i in range(len(skeleton))),
-        np.array([1.4 if p == "face" else 2.0 for p in part]),  # Eyes and ears lie close together.
+        np.array(skeleton.limbs, np.intp),
+        [(c, where(limbs, c)) for c in sorted(set(limbs), key=order.__getitem__)],
+        [(size, where(sizes, size)) for size in sorted(set(sizes))],
+        [(c, size, where(joints, (c, size))) for c, size in sorted(set(joints), key=lambda each: (order[each[0]], each[1]))],
     )
