@@ -87,7 +87,7 @@ def watch(
     smooth: bool = False,
     progress: Callable[[Iterator[EstimatedFrame]], Iterator[EstimatedFrame]] = iter,
 ) -> Watched:
-    """Find people in all of `source`; draw, show and write what is found.
+    """Find people in all of `source`; draw them onto its frames, show and write what is found.
 
     Args:
         estimator: Finds the people.

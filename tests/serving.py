@@ -82,12 +82,13 @@ def serving(
     token: str | None = None,
     names: tuple[str, ...] = (),
     limits: Limits | None = None,
+    track: bool = False,
     **hub_options: Any,
 ) -> Iterator[Served]:
     """A server of `open_frames`, or of visitors' pictures alone; all of it has ended when the `with` statement is left."""
     with listen("127.0.0.1", port) as listening:
-        hub = None if open_frames is None else Hub(estimator, open_frames, **hub_options)
-        site = Site(estimator, hub, limits=limits)
+        hub = None if open_frames is None else Hub(estimator, open_frames, track=track, **hub_options)
+        site = Site(estimator, hub, track=track, limits=limits)
         server = PatientServer(create_app(site, token=token, names=names), site)
         began = threading.Event()
         startup = server.startup
@@ -119,7 +120,7 @@ class Camera:
 
     def show(self, image: NDArray[np.uint8]) -> None:
         with self._changed:
-            self._frames.append(image)
+            self._frames.append(image.copy())  # As a camera does: people are drawn onto frames.
             self._changed.notify_all()
 
     def end(self) -> None:

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,20 @@ def test_snapshot_and_stream_are_pictures_of_the_video(served):
     assert len({frame.tobytes() for frame in frames}) > 1  # It moves.
 
 
+def test_the_stream_is_smaller_where_frames_are_large(tiny_estimator):
+    camera = Camera()
+    with serving(tiny_estimator, camera.open, limits=Limits(picture_height=50)) as server:
+        camera.show(PHOTO)
+        until(lambda: server.site.metrics.frames == 1)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
+        connection.request("GET", "/stream.mjpg")
+        response = connection.getresponse()
+        assert decode(read_parts(response, 1)[0]).shape == (48, 64, 3)
+        assert decode(server.ask("/snapshot.jpg")[2]).shape == (96, 128, 3)
+        response.close()
+        connection.close()
+
+
 def test_metrics_in_prometheus_text(served):
     served.ask("/snapshot.jpg")
     status, headers, body = served.ask("/metrics")
@@ -144,6 +159,11 @@ def test_a_source_that_has_ended_says_so(tiny_estimator, tmp_path):
         everything = connection.getresponse().read()  # It ends.
         connection.close()
         assert everything.count(b"image/jpeg") >= 1
+        assert everything.startswith(b"--edgepose-frame\r\nContent-Type: image/jpeg\r\n")
+        assert everything.endswith(b"\r\n--edgepose-frame\r\n")
+        old = server.raw(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")  # HTTP/1.0 knows no chunks.
+        assert old.partition(b"\r\n\r\n")[2].startswith(b"--edgepose-frame\r\nContent-Type: image/jpeg\r\n")
+        assert server.ask("/stream.mjpg", "HEAD")[::2] == (200, b"")
         assert json.loads(server.ask("/info")[2])["source"]["state"] == "ended"
         assert json.loads(server.ask("/poses")[2])["frame"] == 3
         assert server.ask("/healthz")[::2] == (200, b'{"status":"ended"}')
@@ -190,7 +210,7 @@ def test_pictures_are_made_once_and_only_if_somebody_watches(tiny_estimator):
 def test_a_viewer_that_does_not_read_holds_up_nobody(tiny_estimator):
     camera = Camera()
     big = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)  # A megabyte of JPEG
-    with serving(tiny_estimator, camera.open, stream_fps=1000) as server:
+    with serving(tiny_estimator, camera.open, limits=Limits(picture_rate=1000)) as server:
         slow = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
         slow.request("GET", "/stream.mjpg")
         quick = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
@@ -204,10 +224,18 @@ def test_a_viewer_that_does_not_read_holds_up_nobody(tiny_estimator):
         received = slow.getresponse()
         first = read_parts(received, 1)
         assert len(first[0]) > 100_000
-        read_parts(received, 2)
-        camera.show(big)
-        read_parts(received, 1)
         assert server.site.metrics.skipped["mjpeg"] > 5
+        ended = threading.Event()
+
+        def go_on() -> None:
+            while not ended.wait(0.05):
+                camera.show(big)
+
+        showing = threading.Thread(target=go_on)
+        showing.start()
+        read_parts(received, 3)  # Once it reads, it gets the newest again.
+        ended.set()
+        showing.join()
         for connection, answer in ((slow, received), (quick, response)):
             answer.close()
             connection.close()
@@ -242,9 +270,9 @@ def test_a_camera_that_goes_away_for_good_is_looked_for_again(tiny_estimator, mo
 def test_a_viewer_that_never_reads_is_let_go(tiny_estimator):
     camera = Camera()
     big = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
-    limits = Limits(send_s=0.2, head_s=0.2, rate=1e6)
+    limits = Limits(send_s=0.2, head_s=0.2, rate=1e6, picture_rate=1000)
     with (
-        serving(tiny_estimator, camera.open, stream_fps=1000, limits=limits) as server,
+        serving(tiny_estimator, camera.open, limits=limits) as server,
         socket.create_connection(("127.0.0.1", server.port), WAIT_S) as stuck,
     ):
         stuck.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")

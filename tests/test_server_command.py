@@ -16,6 +16,7 @@ import pytest
 import tiny_models
 
 from edgepose.cli import main
+from edgepose.media.images import read_image
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
@@ -64,6 +65,15 @@ def test_serves_a_video_until_it_is_told_to_end(model, tmp_path, ending):
         process.send_signal(ending)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
+
+
+def test_pictures_for_viewers_are_as_small_as_is_said(model, tmp_path):
+    video = pictures.write_video(tmp_path / "clip.avi", 10)
+    with command(video, "--model", model, "--stream-height", 50, "--stream-fps", 100) as (_, address):
+        status, stream = ask(address, "/stream.mjpg")  # It ends with the video.
+    head, _, rest = stream.partition(b"\r\n\r\n")
+    length = int(re.findall(rb"Content-Length: (\d+)", head)[0])
+    assert (status, read_image(rest[:length]).shape) == (200, (48, 64, 3))
 
 
 def test_all_addresses_demand_a_token(model):

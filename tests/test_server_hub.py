@@ -55,30 +55,10 @@ def test_one_that_comes_late_gets_the_newest_alone(tiny_estimator, tmp_path):
         assert result is not None
         assert (result.number, result.frame.index, hub.state) == (12, 11, "ended")
         assert await hub.newer(12) is None
-        assert await hub.next_picture(0) is result
-        assert await hub.next_picture(12) is None
+        assert [people.number for people in hub.between(9, 13)] == [10, 11, 12]
+        assert result.people is hub.between(11, 13)[0]
 
     with_hub(Hub(tiny_estimator, partial(open_source, str(video)), paced=False), use)
-
-
-def test_pictures_come_at_their_own_rate_and_are_the_same_for_all(tiny_estimator):
-    camera = Camera()
-
-    async def use(hub: Hub) -> None:
-        camera.show(PHOTO)
-        first = await hub.next_picture(0)
-        assert first is not None
-        waiting = [asyncio.ensure_future(hub.next_picture(first.number)) for _ in range(5)]
-        for _ in range(3):
-            camera.show(PHOTO)
-            while (newest := await hub.newer(first.number)) is None or newest.frame.index < 1:
-                pass
-        waiting[0].cancel()  # One goes; the others still see it.
-        results = await asyncio.gather(*waiting[1:])
-        assert len({result.number for result in results if result}) == 1
-        assert len({id(await result.picture()) for result in results if result}) == 1
-
-    with_hub(Hub(tiny_estimator, camera.open, stream_fps=10), use)
 
 
 def test_files_are_shown_at_their_own_rate(tiny_estimator, tmp_path):

@@ -48,6 +48,16 @@ def test_each_frame_has_its_message(tiny_estimator):
         assert server.site.metrics.stages["encode"].count == 0  # Nobody asked for pictures.
 
 
+def test_frames_that_come_fast_have_their_messages_too(tiny_estimator):
+    camera = Camera()
+    with serving(tiny_estimator, camera.open, limits=Limits(poses_rate=5)) as server, dial(server, "/ws/poses") as client:
+        until(lambda: server.site._clients.now["poses"] == 1)
+        for number in range(1, 21):
+            camera.show(PHOTO)
+            until(lambda: server.site.metrics.frames == number)  # noqa: B023
+        assert [json.loads(client.recv(WAIT_S))["frame"] for _ in range(20)] == list(range(20))
+
+
 def test_the_end_of_a_video_closes_with_its_reason(tiny_estimator, tmp_path):
     video = pictures.write_video(tmp_path / "clip.avi", 4, fps=100)
     with serving(tiny_estimator, partial(open_source, str(video))) as server:

@@ -162,7 +162,8 @@ class _PiCapture:
 
     def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
         try:
-            return True, self._camera.capture_array("main")
+            # As OpenCV's captures give them, so that they can be drawn on; it costs nothing where they are so already.
+            return True, np.require(self._camera.capture_array("main"), requirements=["C", "W"])
         except Exception as error:  # likewise
             raise SourceError(f"picamera: no frame comes: {error}") from error
 

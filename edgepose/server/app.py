@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 
 import anyio.to_thread
@@ -17,12 +18,14 @@ from starlette.websockets import WebSocket
 
 import edgepose
 from edgepose.estimator import PoseEstimator
+from edgepose.server.audience import Audience
 from edgepose.server.guards import Guard, refusal
-from edgepose.server.hub import Hub, Result
+from edgepose.server.hub import Hub
 from edgepose.server.limits import Clients, Full, Limits
 from edgepose.server.metrics import CONTENT_TYPE, Metrics
-from edgepose.server.mjpeg import LivePicture
-from edgepose.server.sockets import as_object, estimate_frames, send_poses
+from edgepose.server.mjpeg import LivePicture, parts
+from edgepose.server.results import Result
+from edgepose.server.sockets import as_object, estimate_frames, messages, send_poses
 from edgepose.server.uploads import DrainedRefusal, UploadTooLarge, read_picture
 from edgepose.server.visitors import BadPicture, Visitors
 from edgepose.skeleton import get_skeleton
@@ -60,6 +63,11 @@ class Site:
         self._clients = Clients(self.limits.clients)
         self._uploads = Clients(self.limits.uploads, "uploads")
         self._track, self._smooth = track or smooth, smooth
+        if hub is not None:
+            bounds = self.limits
+            make = partial(parts, bounds.picture_height)
+            self._pictures = Audience(hub, "mjpeg", make, rate=bounds.picture_rate, patience_s=bounds.send_s)
+            self._poses = Audience(hub, "poses", partial(messages, hub), rate=bounds.poses_rate, patience_s=bounds.send_s)
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
@@ -91,7 +99,7 @@ class Site:
     async def poses(self, _: Request) -> Response:
         """The newest result."""
         latest = self._newest()
-        return latest if isinstance(latest, Response) else Response(latest.text(), media_type="application/json")
+        return latest if isinstance(latest, Response) else Response(latest.people.text(), media_type="application/json")
 
     async def snapshot(self, _: Request) -> Response:
         """The newest picture."""
@@ -120,7 +128,7 @@ class Site:
 
     async def watch_picture(self, _: Request) -> Response:
         """The live picture."""
-        return nothing_here() if self.hub is None else LivePicture(self.hub, self._clients, self.limits.send_s)
+        return nothing_here() if self.hub is None else LivePicture(self._pictures, self._clients, self.limits.send_s)
 
     async def watch_poses(self, websocket: WebSocket) -> None:
         """The people of each frame."""
@@ -129,7 +137,7 @@ class Site:
             return
         try:
             with self._clients.enter("poses"):
-                await send_poses(websocket, self.hub, self.limits)
+                await send_poses(websocket, self._poses, self.hub)
         except Full as error:
             await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from edgepose.errors import InputError, MissingExtraError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.server.limits import Limits
 
 # A token that people choose is guessed at ten tries, and then one in ten seconds: see `Limits.wrong_tokens`.
 MIN_TOKEN = 8
@@ -44,9 +45,16 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stream-fps",
         type=_rate,
-        default=15.0,
+        default=Limits.picture_rate,
         metavar="FPS",
         help="pictures a second for viewers at most (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--stream-height",
+        type=whole(1),
+        default=Limits.picture_height,
+        metavar="PX",
+        help="of these pictures at most; what is higher is halved until it fits (default: %(default)s)",
     )
     add_source_options(parser)
     add_estimator_options(parser)
@@ -57,12 +65,15 @@ def serve(options: argparse.Namespace) -> int:
     try:
         from edgepose.server.app import Site, create_app
         from edgepose.server.hub import Hub
-        from edgepose.server.limits import Limits
         from edgepose.server.listening import PatientServer, is_loopback, listen
     except ImportError as error:
         raise MissingExtraError(f"{error.name}, which the server needs,", "serve") from error
+    import cv2
+
     from edgepose.media.sources import open_source
 
+    # OpenCV's threads wait busily for the halves of a small picture, on cores that the network would use.
+    cv2.setNumThreads(1)
     # First the port, which fails at once; the model takes a second or two.
     with listen(options.host, options.port) as listening:
         token = _token(options, is_loopback(listening))
@@ -77,9 +88,8 @@ def serve(options: argparse.Namespace) -> int:
                 smooth=options.smooth,
                 loop=options.loop,
                 paced=options.paced,
-                stream_fps=options.stream_fps,
             )
-        limits = Limits(clients=options.max_clients)
+        limits = Limits(clients=options.max_clients, picture_rate=options.stream_fps, picture_height=options.stream_height)
         site = Site(estimator, hub, track=options.track, smooth=options.smooth, limits=limits)
         server = PatientServer(create_app(site, token=token, names=options.allow_host), site)
         address = f"http://{_called(listening)}:{listening.getsockname()[1]}/"

@@ -7,27 +7,24 @@ frame, and only if a viewer asks for the picture.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from edgepose.drawing import draw_poses
 from edgepose.errors import EdgePoseError, SourceError
 from edgepose.estimator import EstimatedFrame, PoseEstimator
 from edgepose.hud import Hud
 from edgepose.media.sources import Frame, Source
 from edgepose.server.metrics import Metrics
+from edgepose.server.pose_json import warm_up
+from edgepose.server.results import People, Result
 
 logger = logging.getLogger(__name__)
 
@@ -37,59 +34,8 @@ State = Literal["running", "waiting", "ended", "failed"]
 RETRY_S = 15.0
 # Pictures of a folder have no clock; this is a second each.
 PICTURES_PER_S = 1.0
-# At 80 a JPEG shows no blocks around thin lines, at half the bytes of OpenCV's default of 95.
-JPEG_QUALITY = 80
-# Drawing and encoding a picture of 720p takes about 4 ms, which are taken from the network where it uses all cores:
-# benchmarks/serve.py.
-STREAM_FPS = 15.0
-
-
-class Result:
-    """The people of one frame, and what is made of it for viewers: a picture and a text, each once.
-
-    Args:
-        number: Counts results from 1, over all openings of the source.
-        frame: What was found.
-        facts: What else goes into the text.
-        draw: Where `picture` is made.
-        metrics: Is told how long that takes.
-    """
-
-    def __init__(
-        self, number: int, frame: EstimatedFrame, facts: dict[str, Any], draw: ThreadPoolExecutor, metrics: Metrics
-    ) -> None:
-        self.number = number
-        self.frame = frame
-        self._facts = facts
-        self._draw = draw
-        self._metrics = metrics
-        self._text: str | None = None
-        self._picture: asyncio.Future[bytes] | None = None
-
-    def text(self) -> str:
-        """The people as a JSON object, as `edgepose run --json` writes it, with the rate and counts of the server."""
-        if self._text is None:
-            height, width = self.frame.image.shape[:2]
-            image = {"path": PurePath(self.frame.path).name, "width": width, "height": height}
-            when = {"frame": self.frame.index, "timestamp": round(self.frame.timestamp, 6)}
-            self._text = json.dumps(
-                {**when, "image": image, **self.frame.poses.to_dict(), **self._facts}, separators=(",", ":")
-            )
-        return self._text
-
-    async def picture(self) -> bytes:
-        """The frame with the people drawn on it, as a JPEG."""
-        if self._picture is None:
-            self._picture = asyncio.get_running_loop().run_in_executor(self._draw, self._make_picture)
-        # A viewer that goes away takes the picture from nobody else.
-        return await asyncio.shield(self._picture)
-
-    def _make_picture(self) -> bytes:
-        with self._metrics.timed("draw"):
-            poses = self.frame.poses
-            drawn = draw_poses(self.frame.image, poses, color_by="limb" if poses.ids is None else "person")
-        with self._metrics.timed("encode"):
-            return encode_jpeg(drawn)
+# Results whose people are kept for viewers who get those of several frames at once.
+RECENT = 64
 
 
 class Hub:
@@ -102,7 +48,6 @@ class Hub:
         smooth: Smooth the keypoints over time; tracks, too.
         loop: Begin files again where they end.
         paced: Show files at their own rate at most, not as fast as they can be looked at.
-        stream_fps: Pictures a second that viewers get at most; of poses they get all.
         metrics: Is filled on the way.
 
     Raises:
@@ -118,13 +63,13 @@ class Hub:
         smooth: bool = False,
         loop: bool = False,
         paced: bool = True,
-        stream_fps: float = STREAM_FPS,
         metrics: Metrics | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self.state: State = "running"
         self.reason = ""  # Of `state`, where it needs one.
         self.latest: Result | None = None
+        self._recent: deque[People] = deque(maxlen=RECENT)
         self._estimator = estimator
         self._open = open_frames
         self._source = open_frames()
@@ -140,14 +85,10 @@ class Hub:
         self._came = asyncio.Event()
         self._waiting = 0
         self._dismissed = False
-        # What those who want pictures see, since when, and who waits for the next one.
-        self._shown: Result | None = None
-        self._shown_at = 0.0
-        self._show_every_s = 1 / stream_fps
-        self._showing: asyncio.Future[Result | None] | None = None
 
     def start(self) -> None:
         """Begin; viewers have to be in the event loop that runs now."""
+        warm_up()  # Here, where nobody waits for an answer yet.
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
@@ -169,29 +110,9 @@ class Hub:
             finally:
                 self._waiting -= 1
 
-    async def next_picture(self, number: int) -> Result | None:
-        """As `newer`, for those who want its picture: at most `stream_fps` a second, and the same for all of them."""
-        while True:
-            shown = self._shown
-            is_due = time.monotonic() >= self._shown_at + self._show_every_s
-            if shown is not None and shown.number > number and (shown is self.latest or not is_due) and not self._dismissed:
-                return shown
-            if self._showing is None:
-                self._showing = asyncio.ensure_future(self._show_next())
-            # Shared by all viewers, one of which may go away.
-            result = await asyncio.shield(self._showing)
-            if result is None or result.number > number:
-                return result
-
-    async def _show_next(self) -> Result | None:
-        try:
-            await asyncio.sleep(max(0.0, self._shown_at + self._show_every_s - time.monotonic()))
-            result = await self.newer(0 if self._shown is None else self._shown.number)
-            if result is not None:
-                self._shown, self._shown_at = result, time.monotonic()
-            return result
-        finally:
-            self._showing = None
+    def between(self, first: int, last: int) -> list[People]:
+        """The people of the results between those with numbers `first` and `last`, as far back as they are kept."""
+        return [people for people in self._recent.copy() if first < people.number < last]
 
     def dismiss(self) -> None:
         """Send all viewers home. To be called in the event loop, as the server goes down."""
@@ -289,7 +210,9 @@ class Hub:
         metrics.running = True
         metrics.people, metrics.fps, metrics.dropped = len(frame.poses), self._meter.fps, self._dropped_before + source.dropped
         facts = {"fps": round(metrics.fps, 2), "dropped": metrics.dropped}
-        self.latest = Result(metrics.frames, frame, facts, self._draw, metrics)
+        people = People(metrics.frames, frame, facts)
+        self._recent.append(people)
+        self.latest = Result(people, frame, self._draw, metrics)
         if self._waiting:
             self._tell()
 
@@ -306,9 +229,3 @@ class Hub:
     def _wake(self) -> None:
         self._came.set()
         self._came = asyncio.Event()
-
-
-def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """`image` (H, W, 3) uint8 BGR as a JPEG."""
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes()

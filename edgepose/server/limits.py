@@ -30,6 +30,10 @@ class Limits:
         head_s: Seconds until the head of a request has to be there.
         body_s: Seconds until its body has to be there.
         send_s: Seconds that a viewer may take for one picture or message before it is let go.
+        picture_rate: Pictures a second that viewers get. Drawing and encoding one of 720p takes a core for 4 ms, of 360p for
+            2 ms, in which a network on all cores makes no progress on any.
+        picture_height: Pixels; frames with more are halved until they fit. Snapshots are not.
+        poses_rate: Times a second that viewers are sent poses; where frames come faster, those of several together.
     """
 
     upload_bytes: int = 20 << 20
@@ -47,6 +51,9 @@ class Limits:
     head_s: float = 10.0
     body_s: float = 20.0
     send_s: float = 20.0
+    picture_rate: float = 10.0
+    picture_height: int = 540
+    poses_rate: float = 40.0
 
 
 class Full(Exception):

@@ -7,10 +7,12 @@ import ipaddress
 import socket
 from typing import Any
 
+import h11
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from edgepose.errors import EdgePoseError
 from edgepose.server.app import Site
@@ -83,7 +85,24 @@ class PatientServer(Server):
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket whose handshake may be refused with a status, which uvicorn 0.54 logs as an error; and whose end is one."""
+    """A WebSocket whose handshake may be refused with a status, which uvicorn 0.54 logs as an error; and whose end is one.
+
+    It is a `Peer`, which the application finds in the `state` of its scope.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.app_state = {**self.app_state, "peer": self}
+
+    @property
+    def is_ready(self) -> bool:
+        return self.writable.is_set() and self.conn.state is State.OPEN and not self.transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     async def run_asgi(self) -> None:
         await super().run_asgi()
@@ -97,7 +116,24 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
 def _bounded_protocol(limits: Limits) -> type[asyncio.Protocol]:
     class BoundedProtocol(H11Protocol):
-        """HTTP of one connection. h11 bounds the size of a request's head; this bounds its time, and how many there are."""
+        """HTTP of one connection. h11 bounds the size of a request's head; this bounds its time, and how many there are.
+
+        It is a `Peer`, too: while an answer is under way, for more of it.
+        """
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.app_state = {**self.app_state, "peer": self}
+
+        @property
+        def is_ready(self) -> bool:
+            return self.conn.our_state is h11.SEND_BODY and not self.flow.write_paused and not self.transport.is_closing()
+
+        def write(self, data: bytes) -> None:
+            self.transport.write(self.conn.send(h11.Data(data=data)))
+
+        def abort(self) -> None:
+            self.transport.abort()
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)

@@ -8,9 +8,12 @@ from contextlib import suppress
 
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.frames import Frame, Opcode
 
+from edgepose.server.audience import Audience
 from edgepose.server.hub import Hub
 from edgepose.server.limits import Full, Limits
+from edgepose.server.results import Result
 from edgepose.server.visitors import BadPicture, Seen, Visitors
 from edgepose.tracking import Tracker
 
@@ -18,23 +21,22 @@ from edgepose.tracking import Tracker
 NORMAL, UNSUPPORTED, INVALID, TOO_LARGE, TRY_LATER = 1000, 1003, 1007, 1009, 1013
 
 
-async def send_poses(websocket: WebSocket, hub: Hub, limits: Limits) -> None:
-    """Send the people of each frame, as text, until the source ends or the client goes; what it is too slow for is skipped.
+async def messages(hub: Hub, result: Result, since: int) -> list[bytes]:
+    """The people of each result after number `since`, to `result`, as WebSocket messages of text (RFC 6455, section 5.2)."""
+    people = [*hub.between(since, result.number), result.people]
+    return [Frame(Opcode.TEXT, each.text().encode()).serialize(mask=False) for each in people]
+
+
+async def send_poses(websocket: WebSocket, audience: Audience, hub: Hub) -> None:
+    """Let a client watch, with the `audience` that gets `messages`, until the source ends or the client goes.
 
     The close reason is the state of the source.
     """
     await websocket.accept()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_until_gone, websocket, tasks.cancel_scope)
-        number = 0
-        while (result := await hub.newer(number)) is not None:
-            if not await _send(websocket, result.text(), limits):
-                break
-            if number:
-                hub.metrics.skipped["poses"] += result.number - number - 1
-            number = result.number
-        else:
-            await _close(websocket, NORMAL, hub.state)
+        await audience.watch(websocket.state.peer)
+        await _close(websocket, NORMAL, hub.state)
         tasks.cancel_scope.cancel()
 
 

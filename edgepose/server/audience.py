@@ -1,0 +1,96 @@
+"""Those who watch: what they see is made once, and given to all of them in one go; whoever is not ready for it misses it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from edgepose.server.hub import Hub
+from edgepose.server.results import Result
+
+
+class Peer(Protocol):
+    """The other end of a connection, once it is to be written to."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is there, and what was written before is on its way."""
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, which is a whole message; what cannot go out at once is kept, and goes out later."""
+
+    def abort(self) -> None:
+        """End the connection at once."""
+
+
+class Audience:
+    """Everybody who watches one thing: the poses, or the pictures.
+
+    One task writes to all: one for each of them, woken for each message, would take twice as long.
+
+    Args:
+        hub: Whose results they see.
+        kind: What the metrics call them.
+        make: The messages for a result, and those since the number before it that are worth sending, as `Peer.write` takes
+            them.
+        rate: Results a second at most.
+        patience_s: Seconds that a viewer may take for what was written to it, before it is let go.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        kind: str,
+        make: Callable[[Result, int], Awaitable[list[bytes]]],
+        *,
+        rate: float,
+        patience_s: float,
+    ) -> None:
+        self._hub = hub
+        self._kind = kind
+        self._make = make
+        self._every_s = 1 / rate
+        self._patience_s = patience_s
+        self._written: dict[Peer, float] = {}  # Who watches -> when something was last written to it.
+        self._newest = b""
+        self._giving: asyncio.Task[None] | None = None
+
+    async def watch(self, peer: Peer) -> None:
+        """Let `peer` watch, from the newest message on, until the source or the server ends; cancel it when the peer goes."""
+        self._written[peer] = time.monotonic()
+        try:
+            if self._giving is None:
+                self._giving = asyncio.create_task(self._give_all())
+            elif self._newest and peer.is_ready:
+                peer.write(self._newest)
+            await asyncio.shield(self._giving)
+        finally:
+            del self._written[peer]
+
+    async def _give_all(self) -> None:
+        """Give every message to everybody, for as long as there is anybody."""
+        number = 0
+        try:
+            while self._written and (result := await self._hub.newer(number)) is not None:
+                due = time.monotonic() + self._every_s
+                # Whoever comes first sees the newest alone, too.
+                messages = await self._make(result, number or result.number - 1)
+                number, self._newest = result.number, messages[-1]
+                self._give(messages)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        finally:
+            self._giving, self._newest = None, b""
+
+    def _give(self, messages: list[bytes]) -> None:
+        data = b"".join(messages)
+        now = time.monotonic()
+        for peer, written in list(self._written.items()):
+            if peer.is_ready:
+                peer.write(data)
+                self._written[peer] = now
+                continue
+            self._hub.metrics.skipped[self._kind] += len(messages)
+            if now - written > self._patience_s:
+                peer.abort()

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgepose.estimator import EstimatedFrame
+from edgepose.poses import Poses
+from edgepose.server.metrics import Metrics
+from edgepose.server.results import People, Result
+
+GREY = 128
+
+
+@pytest.fixture
+def draw() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def a_frame(height: int, width: int) -> EstimatedFrame:
+    """A grey picture of one person, whose keypoints lie all over it."""
+    rng = np.random.default_rng(1)
+    keypoints = (rng.uniform(0.1, 0.9, (1, 18, 2)) * (width, height)).astype(np.float32)
+    poses = Poses(keypoints, np.ones((1, 18), np.float32), np.ones(1, np.float32))
+    return EstimatedFrame(np.full((height, width, 3), GREY, np.uint8), 7, 0.28, "some/where/clip.mp4", poses)
+
+
+def pictures(result: Result, *heights: int | None) -> list[NDArray[np.uint8]]:
+    async def ask() -> list[bytes]:
+        return [await result.picture(height) for height in heights]
+
+    return [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in asyncio.run(ask())]  # type: ignore[misc]
+
+
+def is_drawn(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.abs(image.astype(int) - GREY).max(axis=2) > 40
+
+
+def test_larger_pictures_are_halved_until_they_fit(draw: ThreadPoolExecutor) -> None:
+    frame = a_frame(721, 1283)
+    metrics = Metrics()
+    result = Result(People(1, frame, {}), frame, draw, metrics)
+    shapes = [picture.shape[:2] for picture in pictures(result, None, 721, 720, 360, 359, 100)]
+    assert shapes == [(721, 1283), (721, 1283), (360, 641), (360, 641), (180, 320), (90, 160)]
+    assert metrics.stages["encode"].count == 4  # Each size once.
+    assert (frame.image == GREY).all()
+
+
+def test_people_are_drawn_where_they_are_in_smaller_pictures_too(draw: ThreadPoolExecutor) -> None:
+    frame = a_frame(720, 1280)
+    large, small = pictures(Result(People(1, frame, {}), frame, draw, Metrics()), None, 540)
+    expected, found = is_drawn(cv2.resize(large, (640, 360), interpolation=cv2.INTER_AREA)), is_drawn(small)
+    shifts = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
+    shifted = [np.roll(found, shift, axis=(0, 1)) for shift in shifts]
+    overlaps = [float((expected & each).sum() / (expected | each).sum()) for each in shifted]
+    assert overlaps[0] > 0.65  # Lines are a little thicker for their size.
+    assert overlaps[0] == max(overlaps)
+
+
+def test_the_text_is_an_object_of_all_that_is_known() -> None:
+    frame = a_frame(48, 64)
+    people = People(3, frame, {"fps": 12.5, "dropped": 2})
+    assert json.loads(people.text()) == {
+        "frame": 7,
+        "timestamp": 0.28,
+        "image": {"path": "clip.mp4", "width": 64, "height": 48},
+        **frame.poses.to_dict(),
+        "fps": 12.5,
+        "dropped": 2,
+    }
+    assert people.text() is people.text()
