@@ -53,6 +53,12 @@ def test_larger_pictures_are_halved_until_they_fit(draw: ThreadPoolExecutor) -> 
     assert (frame.image == GREY).all()
 
 
+def test_a_picture_keeps_a_column(draw: ThreadPoolExecutor) -> None:
+    frame = a_frame(64, 3)
+    (picture,) = pictures(Result(People(1, frame, {}), frame, draw, Metrics()), 8)
+    assert picture.shape[:2] == (32, 1)
+
+
 def test_people_are_drawn_where_they_are_in_smaller_pictures_too(draw: ThreadPoolExecutor) -> None:
     frame = a_frame(720, 1280)
     large, small = pictures(Result(People(1, frame, {}), frame, draw, Metrics()), None, 540)

@@ -72,8 +72,9 @@ class Result:
         Args:
             height: Of pixels; what has more is halved until it fits. None: as large as the frame.
         """
+        rows, columns = self.frame.image.shape[:2]
         smaller = 1
-        while height is not None and self.frame.image.shape[0] // smaller > height:
+        while height is not None and rows // smaller > height and columns >= 2 * smaller:
             smaller *= 2
         if smaller not in self._pictures:
             loop = asyncio.get_running_loop()
