@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepose.poses import Poses
-from edgepose.server.pose_json import _room, poses_json
+from edgepose.server.pose_json import _room, _write, poses_json
 from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
 
 
@@ -69,3 +69,9 @@ def test_numbers_from_beyond_all_pictures_are_written_too(far: float) -> None:
     poses = Poses(keypoints, np.full((1, 18), 0.5, np.float32), np.ones(1, np.float32))
     found: dict[str, Any] = json.loads("{" + poses_json(poses) + "}")
     assert found["poses"][0]["keypoints"][0][0] == pytest.approx(far)
+
+
+def test_people_with_identities_and_without_are_the_same_to_the_compiler() -> None:
+    for ids in (False, True):
+        poses_json(crowd(0, 2, ids=ids))
+    assert len(_write.signatures) == 1  # type: ignore[attr-defined]

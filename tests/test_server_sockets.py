@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -149,3 +150,21 @@ def test_visitors_may_be_tracked(tiny_estimator):
             client.send(JPEG)
             people = json.loads(client.recv(WAIT_S))["poses"]
             assert all(isinstance(person["id"], int) for person in people)
+
+
+def test_who_reads_nothing_keeps_no_place_when_the_source_ends(tiny_estimator):
+    camera = Camera()
+    with (
+        serving(tiny_estimator, camera.open, limits=Limits(send_s=0.2)) as server,
+        socket.create_connection(("127.0.0.1", server.port), WAIT_S) as stuck,
+    ):
+        stuck.sendall(
+            b"GET /ws/poses HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        now = server.site._clients.now
+        until(lambda: now["poses"] == 1)
+        (peer,) = server.site._poses._written
+        peer.writable.clear()  # As if more had been written than the system has room for.
+        server.hub.dismiss()
+        until(lambda: now["poses"] == 0)

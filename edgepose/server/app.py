@@ -137,7 +137,7 @@ class Site:
             return
         try:
             with self._clients.enter("poses"):
-                await send_poses(websocket, self._poses, self.hub)
+                await send_poses(websocket, self._poses, self.hub, self.limits)
         except Full as error:
             await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
 

@@ -36,7 +36,7 @@ class Audience:
         make: The messages for a result, and those since the number before it that are worth sending, as `Peer.write` takes
             them.
         rate: Results a second at most.
-        patience_s: Seconds that a viewer may take for what was written to it, before it is let go.
+        patience_s: Seconds that a viewer may take for what was written to it; some time after, it is let go.
     """
 
     def __init__(
@@ -65,7 +65,13 @@ class Audience:
                 self._giving = asyncio.create_task(self._give_all())
             elif self._newest and peer.is_ready:
                 peer.write(self._newest)
-            await asyncio.shield(self._giving)
+            giving = self._giving
+            while not giving.done():
+                await asyncio.wait([giving], timeout=self._patience_s)
+                # Looked at from time to time, not with each message: there may be none for long.
+                if not peer.is_ready and time.monotonic() - self._written[peer] >= self._patience_s:
+                    peer.abort()
+            giving.result()  # Raises what it ended with.
         finally:
             del self._written[peer]
 
@@ -86,11 +92,9 @@ class Audience:
     def _give(self, messages: list[bytes]) -> None:
         data = b"".join(messages)
         now = time.monotonic()
-        for peer, written in list(self._written.items()):
+        for peer in self._written:
             if peer.is_ready:
                 peer.write(data)
                 self._written[peer] = now
-                continue
-            self._hub.metrics.skipped[self._kind] += len(messages)
-            if now - written > self._patience_s:
-                peer.abort()
+            else:
+                self._hub.metrics.skipped[self._kind] += len(messages)

@@ -17,6 +17,9 @@ from edgepose.poses import Poses
 # Beyond this many pixels, a number might need more room than `_room` gives it; and nothing is there.
 _FAR = 1e9
 
+# Not to be written to, as `Poses.ids` is not: for Numba that is a type of its own, for which it would compile anew.
+_NO_IDS = np.frombuffer(b"", np.int64)
+
 _OPEN = np.frombuffer(b'{"id":', np.uint8)
 _CONFIDENCE = np.frombuffer(b',"confidence":', np.uint8)
 _BOX = np.frombuffer(b',"box":', np.uint8)
@@ -31,8 +34,7 @@ def poses_json(poses: Poses) -> str:
         return json.dumps(poses.to_dict(), separators=(",", ":"))[1:-1]
     count, k = poses.scores.shape
     out = np.empty(_room(count, k), np.uint8)
-    ids = np.empty(0, np.int64) if poses.ids is None else np.ascontiguousarray(poses.ids, np.int64)
-    used = _write(poses.keypoints, poses.scores, poses.confidence, ids, out)
+    used = _write(poses.keypoints, poses.scores, poses.confidence, _NO_IDS if poses.ids is None else poses.ids, out)
     return f'"skeleton":{json.dumps(poses.skeleton.name)},"poses":[{out[:used].tobytes().decode("ascii")}]'
 
 

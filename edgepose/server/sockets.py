@@ -27,7 +27,7 @@ async def messages(hub: Hub, result: Result, since: int) -> list[bytes]:
     return [Frame(Opcode.TEXT, each.text().encode()).serialize(mask=False) for each in people]
 
 
-async def send_poses(websocket: WebSocket, audience: Audience, hub: Hub) -> None:
+async def send_poses(websocket: WebSocket, audience: Audience, hub: Hub, limits: Limits) -> None:
     """Let a client watch, with the `audience` that gets `messages`, until the source ends or the client goes.
 
     The close reason is the state of the source.
@@ -36,7 +36,7 @@ async def send_poses(websocket: WebSocket, audience: Audience, hub: Hub) -> None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_until_gone, websocket, tasks.cancel_scope)
         await audience.watch(websocket.state.peer)
-        await _close(websocket, NORMAL, hub.state)
+        await _close(websocket, NORMAL, hub.state, limits)
         tasks.cancel_scope.cancel()
 
 
@@ -60,16 +60,16 @@ async def estimate_frames(websocket: WebSocket, visitors: Visitors, limits: Limi
             return
         data = message.get("bytes")
         if data is None:
-            await _close(websocket, UNSUPPORTED, "text came; expected a picture as a binary message")
+            await _close(websocket, UNSUPPORTED, "text came; expected a picture as a binary message", limits)
             return
         started = time.perf_counter()
         try:
             seen = await visitors.look_at(data, limits.message_pixels)
         except BadPicture as error:
-            await _close(websocket, TOO_LARGE if error.status == 413 else INVALID, str(error))
+            await _close(websocket, TOO_LARGE if error.status == 413 else INVALID, str(error), limits)
             return
         except Full as error:
-            await _close(websocket, TRY_LATER, str(error))
+            await _close(websocket, TRY_LATER, str(error), limits)
             return
         if tracker is not None:
             seen = Seen(tracker.update(seen.poses, started), seen.width, seen.height)
@@ -94,8 +94,9 @@ async def _send(websocket: WebSocket, text: str, limits: Limits) -> bool:
     return not patience.cancelled_caught
 
 
-async def _close(websocket: WebSocket, code: int, reason: str) -> None:
-    with suppress(WebSocketDisconnect, OSError, RuntimeError):  # It may be gone already.
+async def _close(websocket: WebSocket, code: int, reason: str, limits: Limits) -> None:
+    # It may be gone already, or never read what was sent before.
+    with suppress(WebSocketDisconnect, OSError, RuntimeError), anyio.move_on_after(limits.send_s):
         # A close frame has room for 123 bytes.
         await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
 
