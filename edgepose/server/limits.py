@@ -31,7 +31,7 @@ class Limits:
         body_s: Seconds until its body has to be there.
         send_s: Seconds that a viewer may take for one picture or message before it is let go.
         picture_rate: Pictures a second that viewers get. Drawing and encoding one of 720p takes a core for 4 ms, of 360p for
-            2 ms, in which a network on all cores makes no progress on any.
+            2.5 ms, in which a network on all cores makes no progress on any.
         picture_height: Pixels; frames with more are halved until they fit. Snapshots are not.
         poses_rate: Times a second that viewers are sent poses; where frames come faster, those of several together.
     """

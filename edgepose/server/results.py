@@ -85,15 +85,14 @@ class Result:
     def _make_picture(self, smaller: int) -> bytes:
         with self._metrics.timed("draw"):
             image, poses = self.frame.image, self.frame.poses
-            drawn = None
             if smaller > 1:
                 # A whole number of pixels becomes one: that is quick, and needs no blurring.
                 rows, columns = (size // smaller * smaller for size in image.shape[:2])
                 size = (columns // smaller, rows // smaller)
-                image = drawn = np.asarray(cv2.resize(image[:rows, :columns], size, interpolation=cv2.INTER_AREA), np.uint8)
+                image = np.asarray(cv2.resize(image[:rows, :columns], size, interpolation=cv2.INTER_AREA), np.uint8)
                 poses = replace(poses, keypoints=np.asarray((poses.keypoints + 0.5) / smaller - 0.5, np.float32))
             colours: Literal["limb", "person"] = "limb" if poses.ids is None else "person"
-            drawn = draw_poses(image, poses, color_by=colours, out=drawn)
+            drawn = draw_poses(image, poses, color_by=colours, out=image if smaller > 1 else None)
         with self._metrics.timed("encode"):
             return _encode(drawn)
 
