@@ -175,7 +175,7 @@ def test_cuda_where_there_is_none(tiny, monkeypatch):
     with pytest.raises(edgepose.DeviceError, match="'cuda'; PyTorch finds here: cpu; CUDA needs an NVIDIA GPU"):
         TorchEngine(tiny, MODEL, device="cuda")
     # By name, too, and before anything is fetched.
-    monkeypatch.setattr(edgepose.estimator, "fetch", lambda model: pytest.fail("fetched"))
+    monkeypatch.setattr("edgepose.estimator.fetch", lambda model: pytest.fail("fetched"))
     with pytest.raises(edgepose.DeviceError, match="CUDA needs an NVIDIA GPU"):
         edgepose.PoseEstimator("hrnet-w32", device="cuda", detector=lambda image: [])
 
@@ -214,3 +214,41 @@ def test_cuda_answers_as_the_cpu(tiny):
     expected = TorchEngine(tiny, MODEL, device="cpu").submit(batch).result()[0]
     found = TorchEngine(tiny, MODEL, device="cuda").submit(batch).result()[0]
     np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
+
+
+def fail(_: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("CUDA out of memory\nand much more about it")
+
+
+def test_a_failed_run_fails_the_same_whenever_it_is_asked(tiny, monkeypatch):
+    engine = TorchEngine(tiny, MODEL, device="cpu")
+    pending, errors = engine.submit(pictures(1)), []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", fail)
+        for _ in range(3):
+            with pytest.raises(edgepose.ModelError, match=r"tiny cannot run on cpu: CUDA out of memory$") as caught:
+                pending.result()
+            errors.append(caught.value)
+    assert errors[0] is errors[1] is errors[2]
+    with pytest.raises(edgepose.ModelError):
+        pending.result()  # What failed stays so.
+    assert len(engine.submit(pictures(1)).result()) == 1
+
+
+def test_a_run_that_does_not_start_says_so_in_one_line(tiny, monkeypatch):
+    engine = TorchEngine(tiny, MODEL, device="cpu")
+    monkeypatch.setattr(tiny, "forward", fail)
+    with pytest.raises(edgepose.ModelError, match=r"tiny cannot run on cpu: CUDA out of memory$"):
+        engine.submit(pictures(1))
+
+
+def test_threads_may_ask_for_the_same_result(tiny):
+    engine = TorchEngine(tiny, MODEL, device="cpu")
+    for _ in range(20):
+        pending, got = engine.submit(pictures(1)), []
+        threads = [threading.Thread(target=lambda pending=pending, got=got: got.append(pending.result())) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({id(outputs) for outputs in got}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -172,3 +173,41 @@ def test_started_decodes_once_and_waiting_may_mean_decoding() -> None:
     told = Started(finish, lambda: calls.append("wait"))
     told.wait()
     assert calls == ["finish", "wait"]
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), RuntimeError("broken")])
+def test_started_raises_the_same_error_whenever_it_is_asked(error: Exception) -> None:
+    calls: list[int] = []
+
+    def finish() -> Poses:
+        calls.append(1)
+        raise error
+
+    started = Started(finish)
+    for ask in (started, started.wait, started):
+        with pytest.raises(type(error), match="broken"):
+            ask()
+    assert calls == [1]
+
+
+def test_threads_may_share_what_was_started() -> None:
+    calls: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def finish() -> Poses:
+        calls.append(1)
+        begun.set()
+        assert go_on.wait(20)
+        return person(1)
+
+    started, got = Started(finish), []
+    threads = [threading.Thread(target=lambda: got.append(started())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(20)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert calls == [1]
+    assert len({id(poses) for poses in got}) == 1
+    assert len(got) == 4

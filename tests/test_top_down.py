@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -298,3 +300,92 @@ def test_a_network_on_openvino_and_the_crops_it_is_given(tmp_path: Path):
     pipeline(engine, flip_test=True).start(image, [box])()
     np.testing.assert_allclose(given[0][0].astype(int), image[top : top + 256, left : left + 192], atol=1)
     np.testing.assert_array_equal(given[1][0], given[0][0][:, ::-1])
+
+
+class Failing(Painter):
+    """Fails where it is told to: in number `run` of its runs, as that is started (`at_once`) or as its result is asked for.
+
+    An interruption comes once.
+    """
+
+    def __init__(self, run: int, error: BaseException, *, at_once: bool = False) -> None:
+        super().__init__()
+        self.run, self.error, self.at_once = run, error, at_once
+        self.runs: list[weakref.ref[Painted]] = []
+
+    def submit(self, batch: np.ndarray) -> Painted:
+        if self.at_once and len(self.runs) == self.run:
+            self.fail()
+        painted = super().submit(batch)
+        if not self.at_once and len(self.runs) == self.run:
+            result = painted.result
+            painted.result = lambda: self.fail() or result()  # type: ignore[method-assign]
+        self.runs.append(weakref.ref(painted))
+        return painted
+
+    def fail(self) -> None:
+        if self.run >= 0:
+            if isinstance(self.error, KeyboardInterrupt):
+                self.run = -1
+            raise self.error
+
+
+@pytest.mark.parametrize("flip_test", [False, True], ids=["plain", "flip test"])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize(("run", "at_once"), [(0, False), (1, False), (2, False), (2, True), (4, True)])
+def test_a_failed_run_fails_for_all_frames_that_were_started_together(run, at_once, batch_size, flip_test):
+    painter = Failing(run, edgepose.ModelError("out of memory"), at_once=at_once)
+    people, boxes = crowd(6)
+    image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
+    options = {"batch_size": batch_size, "flip_test": flip_test}
+    painter.run = run = min(run, -(-6 // batch_size) * (2 if flip_test else 1) - 1)
+    try:
+        finishes = pipeline(painter, **options).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
+    except edgepose.ModelError:
+        assert at_once  # Nothing is there to be asked.
+        return
+    for finish in [*finishes, *reversed(finishes)]:
+        with pytest.raises(edgepose.ModelError, match="out of memory") as caught:
+            finish()
+    # Although the error is still there, whose traceback knows much.
+    assert [ref() for ref in painter.runs[run + 1 :]] == [None] * len(painter.runs[run + 1 :])
+    assert caught.value is not None
+
+
+def test_a_failed_run_fails_in_all_threads_that_ask():
+    painter = Failing(0, edgepose.ModelError("out of memory"))
+    people, boxes = crowd(6)
+    image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
+    finishes = pipeline(painter).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
+    with ThreadPoolExecutor(6) as pool:
+        errors = [future.exception() for future in [pool.submit(finish) for finish in finishes * 2]]
+    assert [str(error) for error in errors] == ["out of memory"] * 6
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["waiting", "starting"])
+@pytest.mark.parametrize("run", range(2, 6))
+def test_who_was_interrupted_can_ask_again_and_everybody_has_their_own_points(run, at_once):
+    painter = Failing(run, KeyboardInterrupt(), at_once=at_once)
+    people, boxes = crowd(6)
+    image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
+    shares = [boxes[:2], boxes[2:4], boxes[4:]]
+    plain = Painter()
+    plain.look_at(image, people, boxes)
+    expected = [pipeline(plain).start(image, share)() for share in shares]
+    finishes = pipeline(painter).start_together([image] * 3, shares)
+    with pytest.raises(KeyboardInterrupt):
+        finishes[0]()
+    for finish, alone in zip(finishes, expected, strict=True):
+        np.testing.assert_array_equal(finish().keypoints, alone.keypoints)
+
+
+def test_threads_that_ask_for_different_frames_get_their_own():
+    painter = Painter()
+    people, boxes = crowd(8)
+    image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
+    run = pipeline(painter)
+    expected = [run.start(image, [box])().keypoints for box in boxes]
+    with ThreadPoolExecutor(8) as pool:
+        for finishes in [run.start_together([image] * 8, [[box] for box in boxes]) for _ in range(10)]:
+            for poses, alone in zip(pool.map(lambda finish: finish(), finishes), expected, strict=True):
+                np.testing.assert_array_equal(poses.keypoints, alone)

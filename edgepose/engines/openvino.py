@@ -104,19 +104,25 @@ class _Request:
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
+        self._is_waited_for = True  # Nothing was started since somebody last waited.
         self._input: NDArray[np.uint8] = self._request.get_input_tensor().data
         # A shape that is known before the run keeps its memory from run to run.
         self._fixed = all(output.partial_shape.is_static for output in compiled.outputs)
         self._outputs = self._look_up() if self._fixed else []
 
     def start(self, batch: NDArray[np.uint8]) -> None:
-        """Start on a copy of `batch`."""
+        """Start on a copy of `batch`, when the run before has ended, whose outputs nobody took."""
+        if not self._is_waited_for:
+            with suppress(RuntimeError):  # It was that run's, and nobody asked.
+                self._request.wait()
         np.copyto(self._input, batch)
+        self._is_waited_for = False
         self._request.start_async()
 
     def wait(self, count: int) -> list[NDArray[np.float32]]:
         """Copies of the outputs, of the first `count` pictures, when they are there."""
         self._request.wait()
+        self._is_waited_for = True
         outputs = self._outputs if self._fixed else self._look_up()
         return [np.array(output[:count], np.float32) for output in outputs]
 
@@ -125,20 +131,66 @@ class _Request:
 
 
 class Pending:
-    """A network run that was started; `result` waits for it."""
+    """A network run; `result` waits for it. Threads may share one.
 
-    def __init__(self, request: _Request, free: list[_Request], count: int) -> None:
-        self._request = request
+    The request is this run's alone, and goes back to the idle ones once: as soon as the outputs are copied or the run has
+    failed; or with this object, if nobody asks, or whoever did was interrupted.
+
+    Args:
+        request: What runs it.
+        free: The idle requests.
+        count: Of the pictures in it that were asked for.
+        name: Of the model, for errors.
+    """
+
+    _request: _Request | None = None  # None as soon as it is given back
+
+    def __init__(self, request: _Request, free: list[_Request], count: int, name: str) -> None:
+        self._lock = threading.Lock()
         self._free = free
         self._count = count
+        self._name = name
         self._outputs: list[NDArray[np.float32]] | None = None
+        self._error: Exception | None = None
+        self._request = request
 
     def result(self) -> list[NDArray[np.float32]]:
-        """The outputs, each (B, C, h, w) float32, in the order of the model. May be called again."""
+        """The outputs, each (B, C, h, w) float32, in the order of the model.
+
+        Called again, it gives the same ones, or raises the same error.
+
+        Raises:
+            ModelError: The run failed.
+        """
+        if self._request is not None:
+            with self._lock:
+                self._settle()
         if self._outputs is None:
-            self._outputs = self._request.wait(self._count)
-            self._free.append(self._request)
+            assert self._error is not None
+            raise self._error.with_traceback(None)
         return self._outputs
+
+    def _settle(self) -> None:
+        if self._request is None:  # Another thread was first.
+            return
+        # A caller who is interrupted (Ctrl-C) in here leaves all as it was, and the next one waits again.
+        if self._outputs is None and self._error is None:
+            try:
+                self._outputs = self._request.wait(self._count)
+            except (RuntimeError, MemoryError) as error:
+                self._error = _failure(self._name, error)
+                self._error.__cause__ = error
+            except Exception as error:
+                self._error = error
+        self._give_back()
+
+    def _give_back(self) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            self._free.append(request)
+
+    def __del__(self) -> None:
+        self._give_back()
 
 
 class OpenVINOEngine:
@@ -190,17 +242,21 @@ class OpenVINOEngine:
         """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns.
 
         Raises:
-            ModelError: The network cannot be made to take this size.
+            ModelError: The network cannot be made to take this size, or does not start.
         """
         count = len(batch)
         batch = padded(batch)
         compiled, free = self._for_shape(batch.shape[:3])
         try:
-            request = free.pop()
-        except IndexError:
-            request = _Request(compiled)
-        request.start(batch)
-        return Pending(request, free, count)
+            try:
+                request = free.pop()
+            except IndexError:
+                request = _Request(compiled)
+            pending = Pending(request, free, count, self._name)
+            request.start(batch)
+        except RuntimeError as error:
+            raise _failure(self._name, error) from error
+        return pending
 
     def infer(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Run the network on `batch` (B, H, W, 3) uint8 BGR; each output is (B, C, h, w) float32."""
@@ -298,6 +354,10 @@ def _checked_device(device: str) -> str:
     if device not in present and device.split(":")[0] not in kinds:
         raise DeviceError(f"there is no device {device!r}; OpenVINO finds here: {', '.join(present) or 'none'}")
     return device
+
+
+def _failure(name: str, error: Exception) -> ModelError:
+    return ModelError(f"{name} failed as it ran; try again, a smaller input, or another device; OpenVINO says: {_gist(error)}")
 
 
 def _gist(error: Exception) -> str:

@@ -6,7 +6,7 @@ Pixels travel as uint8; colour order, mean and scale are applied on the device.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from edgepose.errors import DeviceError, InputError, ModelError
 from edgepose.networks.checkpoints import load_higher_hrnet, load_hrnet, read_state_dict
 from edgepose.networks.higher_hrnet import FinalMaps, HigherHRNet
 from edgepose.networks.hrnet import VARIANTS, HRNet
+from edgepose.once import Once
 from edgepose.zoo.registry import Model
 
 SUFFIXES = (".pth", ".pt", ".tar", ".safetensors", ".npz")
@@ -60,18 +61,35 @@ def read_network(path: Path) -> nn.Module:
 
 
 class PendingTensors:
-    """A network run that was started; on CUDA it may still be under way, and `result` waits for it."""
+    """A network run that was started; on CUDA it may still be under way, and `result` waits for it. Threads may share one.
 
-    def __init__(self, outputs: list[Tensor]) -> None:
-        self._outputs = outputs
+    Args:
+        outputs: Of the network, on its device.
+        name: Of the model, for errors.
+    """
+
+    def __init__(self, outputs: list[Tensor], name: str) -> None:
+        self._arrays = Once(partial(_to_host, outputs, name))
 
     def result(self) -> list[NDArray[np.float32]]:
-        """The outputs, each (B, C, h, w) float32. May be called again."""
-        return self._arrays
+        """The outputs, each (B, C, h, w) float32. Called again, it gives the same ones, or raises the same error.
 
-    @cached_property
-    def _arrays(self) -> list[NDArray[np.float32]]:
-        return [output.float().cpu().numpy() for output in self._outputs]
+        Raises:
+            ModelError: The run failed.
+        """
+        return self._arrays()
+
+
+def _to_host(outputs: list[Tensor], name: str) -> list[NDArray[np.float32]]:
+    try:
+        return [output.float().cpu().numpy() for output in outputs]
+    except RuntimeError as error:  # What failed on CUDA shows here.
+        raise _failure(name, outputs[0].device, error) from error
+
+
+def _failure(name: str, device: torch.device, error: RuntimeError) -> ModelError:
+    gist = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelError(f"{name} cannot run on {device}: {gist}")
 
 
 class TorchEngine:
@@ -112,27 +130,35 @@ class TorchEngine:
         self._mean, self._scale = (
             torch.tensor(values, dtype=torch.float32, device=self.device).view(3, 1, 1) for values in (model.mean, model.scale)
         )
-        try:
-            maps = self.submit(np.zeros((1, *model.size, 3), np.uint8)).result()
-        except RuntimeError as error:
-            gist = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"{model.name} cannot run on {self.device}: {gist}") from error
+        self._name = model.name
+        maps = self.submit(np.zeros((1, *model.size, 3), np.uint8)).result()
         self.output_channels = tuple(output.shape[1] for output in maps)
 
     requests = 1  # CUDA queues by itself, and the CPU runs one at a time.
 
     @torch.inference_mode()
     def submit(self, batch: NDArray[np.uint8]) -> PendingTensors:
-        """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns."""
+        """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns.
+
+        Raises:
+            ModelError: The network does not run: it does not take this size, or the device's memory is full.
+        """
         count = len(batch)
+        try:
+            outputs = self._run(batch)
+        except RuntimeError as error:
+            raise _failure(self._name, self.device, error) from error
+        outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+        return PendingTensors([output[:count] for output in outputs], self._name)
+
+    def _run(self, batch: NDArray[np.uint8]) -> Any:
         # A copy in any case: on the CPU the tensor would share the caller's memory.
         x = torch.tensor(padded(batch), device=self.device).permute(0, 3, 1, 2).float()
         if self._mirror_colour:
             x = x.flip(1)
         x = ((x - self._mean) / self._scale).contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            outputs = self._network(x)
-        return PendingTensors([output[:count] for output in ([outputs] if isinstance(outputs, Tensor) else outputs)])
+            return self._network(x)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._type is None else torch.autocast(self.device.type, self._type)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Protocol, TypeVar
 
+from edgepose.once import Once
 from edgepose.poses import Poses
 
 _Item = TypeVar("_Item")
@@ -14,7 +15,7 @@ _Item_co = TypeVar("_Item_co", covariant=True)
 
 
 class Started:
-    """A picture that the network runs on. Call it to wait for the people in it.
+    """A picture that the network runs on. Call it to wait for the people in it; threads may share one.
 
     Args:
         finish: Waits for the network, and decodes.
@@ -22,22 +23,19 @@ class Started:
     """
 
     def __init__(self, finish: Callable[[], Poses], wait: Callable[[], object] | None = None) -> None:
-        self._finish = finish
+        self._finish = Once(finish)
         self._wait = wait
-        self._poses: Poses | None = None
 
     def wait(self) -> None:
         """Wait until the network is free for another picture."""
-        if self._wait is None:
+        if self._wait is None or self._finish.is_done:
             self()
         else:
             self._wait()
 
     def __call__(self) -> Poses:
-        """The people, best first. May be called again."""
-        if self._poses is None:
-            self._poses = self._finish()
-        return self._poses
+        """The people, best first. Called again, it gives the same people, or raises the same error."""
+        return self._finish()
 
 
 class Live(Protocol[_Item_co]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import accumulate
@@ -15,6 +14,7 @@ from edgepose.decoding.heatmaps import Refinement, decode_heatmaps, merge_mirror
 from edgepose.engines import Engine, Pending
 from edgepose.errors import InputError, ModelError
 from edgepose.geometry import Crops, fit_crops
+from edgepose.once import Once
 from edgepose.pipelines.detection import Detector, checked_boxes
 from edgepose.pipelines.overlap import Started
 from edgepose.poses import Poses
@@ -108,7 +108,7 @@ class TopDown:
         return self.start_together([image], [boxes])[0]
 
     def start_together(self, images: Sequence[Image], boxes: Sequence[Any] | None = None) -> list[Started]:
-        """`start` for several frames, whose people share batches."""
+        """`start` for several frames, whose people share batches: if a run of the network fails, it fails for all of them."""
         given = boxes if boxes is not None else [None] * len(images)
         people = [self._look(image, its) for image, its in zip(images, given, strict=True)]
         crops = [fit_crops(found[:, :4], self._height, self._width) for found in people]
@@ -137,32 +137,40 @@ class TopDown:
 
         Crops are cut out while the network runs on those before, so that hundreds of people take no more memory than a few.
         """
-        batches = deque(parts[at : at + self._batch_size] for at in range(0, len(parts), self._batch_size))
-        running: deque[list[Pending]] = deque()
+        batches = [parts[at : at + self._batch_size] for at in range(0, len(parts), self._batch_size)]
+        running: dict[int, list[Pending]] = {}
+        decoded: list[tuple[Float, Float]] = []
 
-        def launch() -> None:
-            if batches:
-                crops = self._cut(batches.popleft())
+        def launch(number: int) -> None:
+            if number < len(batches) and number not in running:
+                crops = self._cut(batches[number])
                 views = [crops, crops[:, :, ::-1]] if self._flip_test else [crops]
-                running.append([self._engine.submit(np.ascontiguousarray(view)) for view in views])
+                running[number] = [self._engine.submit(np.ascontiguousarray(view)) for view in views]
 
-        for _ in range(IN_FLIGHT):
-            launch()
-
-        @cache  # each of several frames asks
         def finish() -> tuple[Float, Float]:
+            # Each batch is put down whole, in one step, so that a caller who is interrupted here can ask again.
+            try:
+                for number in range(len(decoded), len(batches)):
+                    launch(number)
+                    maps = [self._checked(pending.result()[0]) for pending in running[number]]
+                    launch(number + IN_FLIGHT)
+                    heatmaps = merge_mirrored(maps[0], maps[1], self._skeleton) if self._flip_test else maps[0]
+                    decoded.append(decode_heatmaps(heatmaps, refinement=self._refinement))
+                    del running[number]
+            except Exception:
+                # Nobody will ask for the other runs: they must not wait for the error, whose traceback knows them, to be gone.
+                for pendings in running.values():
+                    pendings.clear()
+                running.clear()
+                raise
             count = len(self._skeleton)
-            points, scores = [np.empty((0, count, 2), np.float32)], [np.empty((0, count), np.float32)]
-            while running:
-                maps = [self._checked(pending.result()[0]) for pending in running.popleft()]
-                launch()
-                heatmaps = merge_mirrored(maps[0], maps[1], self._skeleton) if self._flip_test else maps[0]
-                cells, heights = decode_heatmaps(heatmaps, refinement=self._refinement)
-                points.append(cells)
-                scores.append(heights)
+            nobody = np.empty((0, count, 2), np.float32), np.empty((0, count), np.float32)
+            points, scores = zip(nobody, *decoded, strict=True)
             return np.concatenate(points), np.concatenate(scores)
 
-        return finish
+        for number in range(IN_FLIGHT):
+            launch(number)
+        return Once(finish)  # Each of several frames asks.
 
     def _checked(self, heatmaps: Float) -> Float:
         stride = self._model.stride
