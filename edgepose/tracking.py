@@ -25,8 +25,8 @@ Clock = NDArray[np.float64]  # float32 would lose the milliseconds within hours
 # People who are out of sight are remembered at most so many at a time, the last seen first: noise must not fill the memory.
 MAX_LOST = 256
 # A time stamp that is not after the one before it (a looped video, a source without a clock) counts as one frame of 1/30 s.
-# A shorter step than a microsecond is none: the clock might not move by it.
-STANDSTILL_S, SHORTEST_STEP_S = 1 / 30, 1e-6
+# A shorter step than a microsecond is none; one longer than thirty years (a damaged file's) is as long as that.
+STANDSTILL_S, SHORTEST_STEP_S, LONGEST_STEP_S = 1 / 30, 1e-6, 1e9
 
 # COCO's area is that of the segmented person. This, of the box around the keypoints, fits it best among such formulas, over
 # the 270 people with six keypoints or more in 130 photos of COCO val2017; the second term is for people seen edge-on.
@@ -47,7 +47,7 @@ class _Tracks:
 
     ids: NDArray[np.int64]  # (M,)
     position: Float  # (M, K, 2) of each keypoint when it was last seen, NaN where never
-    seen: Clock  # (M, K) when that was, minus infinity where never
+    seen: Clock  # (M, K) when that was, by a clock that is 0 now; minus infinity where never
     velocity: Float  # (M, 2) pixels a second, of the whole person
     area: Float  # (M,)
     smoothed: Float  # (M, K, 2) state of the filter: position, and its change in pixels a second
@@ -111,7 +111,6 @@ class Tracker:
         self._tracks = _Tracks.nobody(0)
         self._known = 0
         self._timestamp: float | None = None
-        self._clock = 0.0
         _warm_up()
 
     def update(self, poses: Poses, timestamp: float) -> Poses:
@@ -119,13 +118,13 @@ class Tracker:
 
         Args:
             poses: N people, all frames with the same skeleton.
-            timestamp: Seconds, from any start. One that is not after the last counts as 1/30 s after it.
+            timestamp: Seconds, from any start. One that is not after the last, or not finite, counts as 1/30 s after it.
 
         Returns:
             The same people in the same order, with `ids`, and smoothed if asked for.
 
         Raises:
-            InputError: The skeleton is not that of the frames before, or the time stamp is not finite.
+            InputError: The skeleton is not that of the frames before.
         """
         if self._skeleton is None:
             self._skeleton = poses.skeleton
@@ -135,9 +134,11 @@ class Tracker:
                 f"people with skeleton {poses.skeleton.name} after {self._skeleton.name}; expected the same in all frames: "
                 "convert them, or use another tracker"
             )
-        last, now = self._clock, self._advance(timestamp)
+        # Time counts from this frame on, so that it is as exact after years, or after a jump, as in the first second.
+        elapsed, now = self._elapsed(timestamp), 0.0
+        self._tracks.seen -= elapsed
         # Whoever was in the frame before is remembered, however long ago that was: a slow source is no gap.
-        tracks = _remembered(self._tracks, min(last, now - self.max_gap_s))
+        tracks = _remembered(self._tracks, -max(elapsed, self.max_gap_s))
         match = self._match(tracks, poses, now)
         people = tracks[match]
         unknown = np.flatnonzero(match < 0)
@@ -155,15 +156,19 @@ class Tracker:
         found = (poses.scores > 0)[..., None]
         return replace(poses, ids=people.ids, keypoints=np.where(found, people.smoothed, np.float32(np.nan)))
 
-    def _advance(self, timestamp: float) -> float:
-        """Our own clock, which always moves forward, at `timestamp`."""
+    def _elapsed(self, timestamp: float) -> float:
+        """Seconds since the frame before, which are never none."""
+        try:
+            timestamp = float(timestamp)
+        except OverflowError:  # An integer beyond all floats.
+            timestamp = math.inf
+        last = self._timestamp
         if not math.isfinite(timestamp):
-            raise InputError(f"the time stamp is {timestamp}; expected finite seconds")
-        if self._timestamp is not None:
-            step = timestamp - self._timestamp
-            self._clock += step if step >= SHORTEST_STEP_S else STANDSTILL_S
-        self._timestamp = timestamp
-        return self._clock
+            timestamp = math.nan if last is None else last + STANDSTILL_S
+        self._timestamp = timestamp if math.isfinite(timestamp) else None
+        if last is None or not timestamp - last >= SHORTEST_STEP_S:
+            return STANDSTILL_S
+        return min(timestamp - last, LONGEST_STEP_S)
 
     def _match(self, tracks: _Tracks, poses: Poses, now: float) -> NDArray[np.int64]:
         """(N,) row of `tracks` for each person, -1 for those not known.

@@ -130,13 +130,46 @@ def test_a_slow_source_is_no_gap() -> None:
     assert [ids(tracker.update(people((100, 300)), 5.0 * frame)) for frame in range(4)] == [[1]] * 4
 
 
-@pytest.mark.parametrize("timestamps", [(0.0, 0.0, 0.0), (9.0, 5.0, 1.0), (5.0, 0.0, 5.0), (1.0, 1.0 + 1e-12, 1.5)])
-def test_odd_clocks(timestamps: tuple[float, ...]) -> None:
+ODD = [
+    (0.0, 0.0, 0.0), (9.0, 5.0, 1.0), (5.0, 0.0, 5.0), (1.0, 1.0 + 1e-12, 1.5),
+    (0.0, 1e15, 1e15 + 1 / 30, 1e15 + 2 / 30, 1e15 + 2), (0.0, 1e15, 0.1, 0.2), (0.0, 1e308, -1e308, 1e308, 1.7e308, 0.0),
+    (math.nan, math.nan, 0.0, 0.1), (0.0, math.nan, 0.1, math.nan, math.nan, 0.2), (math.inf, 0.0, math.inf, math.inf, 0.1),
+    (0.0, -math.inf, 0.1, math.inf, -math.inf, 0.2), (10**400, 0, -(10**400), 10**400, 10**18, 10**18 + 1, 2**63),
+    (5e-324, 1e-323, 2e-323, 1.0), (-1e15, -1e15 + 1 / 30, 0.0, 0.04), (np.float32(1e38), np.float32(-1e38), np.float64(1e308)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("skeleton", [COCO17, OPENPOSE18], ids=lambda skeleton: skeleton.name)
+@pytest.mark.parametrize("timestamps", ODD, ids=range(len(ODD)))
+def test_odd_clocks(timestamps: tuple[float, ...], skeleton: Skeleton) -> None:
     tracker = Tracker(smooth=True)
-    for frame, timestamp in enumerate(timestamps):
-        tracked = tracker.update(people((100 + 2 * frame, 300)), timestamp)
+    for frame, timestamp in enumerate(timestamps * 3):
+        given = people((100, 300), missing=(frame % 5,)).to(skeleton)
+        tracked = tracker.update(given, timestamp)
         assert ids(tracked) == [1]
-        assert np.isfinite(tracked.keypoints).all()
+        np.testing.assert_allclose(tracked.keypoints, given.keypoints, atol=1e-3)  # Who stands still stays there.
+
+
+def smoothed_at(*timestamps: float) -> list[float]:
+    """Where the first keypoint of somebody who shakes comes to be at these times."""
+    tracker = Tracker(smooth=True)
+    frames = [tracker.update(people((100 + 2 * (frame % 2), 300)), timestamp) for frame, timestamp in enumerate(timestamps)]
+    return [float(frame.keypoints[0, 0, 0]) for frame in frames]
+
+
+@pytest.mark.parametrize("none", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "int"])
+@pytest.mark.parametrize("at", range(4))
+def test_a_time_stamp_that_is_none_counts_as_one_frame(none: float, at: int) -> None:
+    usual = [frame * FRAME_S for frame in range(4)]
+    assert smoothed_at(*usual[:at], none, *usual[at + 1 :]) == pytest.approx(smoothed_at(*usual), abs=1e-4)
+
+
+def test_smoothing_is_as_exact_after_a_jump_of_the_clock_as_before() -> None:
+    steps = np.cumsum([0.01, 0.02, 0.01, 0.03, 0.02])
+    jumped = smoothed_at(0.0, 1e15, *(1.0 + steps))  # Going back counts as one frame.
+    slow = smoothed_at(0.0, 1e6, *(1e6 + FRAME_S + steps - steps[0]))
+    assert jumped == pytest.approx(slow, abs=1e-3)
+    assert len(set(jumped)) == len(jumped)
 
 
 def test_the_lost_are_forgotten_though_the_clock_stands_still() -> None:
@@ -209,12 +242,6 @@ def test_kernels_are_compiled_before_the_first_frame(clip: list[Frame]) -> None:
 def test_knobs_out_of_range(knob: str, value: float) -> None:
     with pytest.raises(InputError, match=f"{knob} .*{value:g}.*expected"):
         Tracker(**{knob: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("timestamp", [math.nan, math.inf])
-def test_a_time_stamp_that_is_none(timestamp: float) -> None:
-    with pytest.raises(InputError, match="expected finite seconds"):
-        Tracker().update(people((100, 300)), timestamp)
 
 
 def test_another_skeleton_midway() -> None:
