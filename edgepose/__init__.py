@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         ModelError,
         OutputError,
+        PersonIndexError,
         SourceError,
         UnknownModelError,
     )
@@ -43,6 +44,7 @@ _HOME = {
     "ModelError": "errors",
     "OPENPOSE18": "skeleton",
     "OutputError": "errors",
+    "PersonIndexError": "errors",
     "PoseEstimator": "estimator",
     "Poses": "poses",
     "Skeleton": "skeleton",
@@ -63,6 +65,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "OutputError",
+    "PersonIndexError",
     "PoseEstimator",
     "Poses",
     "Skeleton",

@@ -2,6 +2,7 @@
 
     EdgePoseError
      ├─ InputError (ValueError)         an array or argument of the wrong type, shape or range
+     │   └─ PersonIndexError (IndexError)  an index of people who are not there, or none at all
      ├─ SourceError                     an image, video or camera that cannot be opened or read
      ├─ OutputError                     a file or folder that cannot be written
      ├─ ModelError                      a model file or its description does not fit
@@ -22,6 +23,10 @@ class EdgePoseError(Exception):
 
 class InputError(EdgePoseError, ValueError):
     """An array or argument has the wrong type, shape or range."""
+
+
+class PersonIndexError(InputError, IndexError):
+    """An index into `Poses` is of somebody who is not there, or cannot be an index of people."""
 
 
 class SourceError(EdgePoseError):

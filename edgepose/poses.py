@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from edgepose.errors import InputError
+from edgepose.errors import InputError, PersonIndexError
 from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton, convert
 
 Float = NDArray[np.float32]
@@ -87,13 +87,25 @@ class Poses:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> Poses:
-        """The people at `index` (an integer, a slice, indices or a boolean mask), always as `Poses`."""
-        if isinstance(index, (int, np.integer)):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"person {index} of {len(self)}")
-            index = [int(index)]
-        ids = None if self.ids is None else self.ids[index]
-        return Poses(self.keypoints[index], self.scores[index], self.confidence[index], self.skeleton, ids)
+        """The people at `index`, always as `Poses`.
+
+        Args:
+            index: An integer, a slice, a sequence of integers (a list, a tuple, a range, an array), or a boolean mask of
+                length N. Negative integers count from the end.
+
+        Raises:
+            PersonIndexError: Somebody is not there, the mask has another length, or it is none of these.
+        """
+        count = len(self)
+        rows: Any = index
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+            if not -count <= index < count:
+                raise _absent(index, count)
+            rows = [int(index)]
+        elif not isinstance(index, slice):
+            rows = _rows(index, count)
+        ids = None if self.ids is None else self.ids[rows]
+        return Poses(self.keypoints[rows], self.scores[rows], self.confidence[rows], self.skeleton, ids)
 
     def __repr__(self) -> str:
         found = (self.scores > 0).sum(axis=1).tolist()
@@ -159,6 +171,33 @@ class Poses:
                 for i, person in enumerate(points)
             ],
         }
+
+
+def _rows(index: Any, count: int) -> NDArray[Any]:
+    """The rows (M,), or the mask (N,), of those of `count` people that `index` means, which is no slice."""
+    try:
+        array = np.asarray(index)
+    except (TypeError, ValueError):  # Ragged lists, mostly.
+        array = np.empty((0, 0))
+    if array.shape == (count,) and array.dtype.kind == "b":
+        return array
+    if array.shape == (0,) and array.dtype.kind != "b":
+        return np.empty(0, np.int64)  # An empty list is one of floats to NumPy.
+    if array.ndim <= 1 and array.dtype.kind in "iu":
+        array = array.reshape(-1)
+        absent = (array < -count) | (array >= count)
+        if absent.any():
+            raise _absent(array[absent][0], count)
+        return array
+    what = f"an array of {array.dtype} {array.shape}" if isinstance(index, np.ndarray) else repr(str(index)[:100])
+    raise PersonIndexError(
+        f"the index of {count} people is {what} ({type(index).__name__}); expected an integer, a slice, a sequence of "
+        "integers, or a boolean mask with one value a person"
+    )
+
+
+def _absent(index: int | np.integer, count: int) -> PersonIndexError:
+    return PersonIndexError(f"person {index} of {count}, counted from 0; expected one who is there")
 
 
 # What a keypoint's x, y and score are rounded to, as parts of one: two digits of a pixel, four of a score.

@@ -81,6 +81,37 @@ def test_indexing():
         poses[3]
 
 
+INDICES = [
+    ((0, 1), [7, 8]), ((), []), ([], []), (np.array([]), []), ([-1, 0], [9, 7]), ([1, 1], [8, 8]), (range(2), [7, 8]),
+    ((True, False, True), [7, 9]), ([False] * 3, []), (np.array(1), [8]), (np.array([2], np.uint8), [9]), (slice(9, None), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("index", "expected"), INDICES, ids=[repr(index) for index, _ in INDICES])
+def test_all_sequences_of_integers_and_masks_are_indices(index, expected):
+    found = some(3, ids=[7, 8, 9])[index]
+    assert found.ids.tolist() == expected
+    assert found.keypoints.shape == (len(expected), 18, 2)
+
+
+NO_INDICES = [
+    3, -4, 10**30, np.int64(3), [0, 3], (-4,), np.array([2**63], np.uint64), [True, False], (True,) * 4, np.array([], bool),
+    np.ones(4, bool), np.ones((3, 18), bool), [[0]], np.zeros((1, 2), int), ..., None, True, np.True_, np.array(True), 1.0,
+    [0.0], np.array([0.5]), "0", ["0"], (0, slice(None)), (slice(None), 0), (..., 0), [0, None], [[0], [0, 1]], {0}, iter([0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", NO_INDICES, ids=[f"{number} {index!r}"[:40] for number, index in enumerate(NO_INDICES)])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_whatever_else_is_refused_as_an_index(index, count):
+    if isinstance(index, np.ndarray) and index.dtype == bool and index.shape == (count,):
+        pytest.skip("a mask of this length")
+    with pytest.raises(edgepose.PersonIndexError, match=rf"of {count}.*expected") as caught:
+        some(count)[index]
+    assert isinstance(caught.value, IndexError)
+    assert "\n" not in str(caught.value)
+
+
 def test_empty():
     for skeleton in (OPENPOSE18, COCO17):
         nobody = Poses.empty(skeleton)
