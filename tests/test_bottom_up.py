@@ -6,6 +6,7 @@ import tiny_models
 
 import edgepose
 from edgepose.engines.openvino import OpenVINOEngine
+from edgepose.pipelines import bottom_up
 from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
 from edgepose.zoo.registry import from_yaml
@@ -209,6 +210,29 @@ def test_models_with_tags_are_sized_by_the_short_side():
     assert pipeline.input_shape(640, 480) == (192, 128)
     assert pipeline.input_shape(300, 300) == (128, 128)
     assert BottomUp(TwoTagged(), TAG_MODEL, input_size=(128, 192), min_score=0.05).input_shape(640, 480) == (128, 192)
+
+
+FRAMES = [(1, 1), (1, 100_000), (100_000, 1), (480, 640), (640, 480), (900, 2100), (2100, 900), (4096, 4096), (2000, 2001)]
+
+
+@pytest.mark.parametrize("size", [8, 368, 1760, 2048, 4000, 4096])
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("decoder", ["paf", "tags"])
+def test_no_side_is_longer_than_the_longest_whatever_the_frame(decoder, frame, size):
+    model, engine = (MODEL, OnePerson(person(9, 4))) if decoder == "paf" else (TAG_MODEL, TwoTagged())
+    size = max(size - size % model.multiple, model.multiple)
+    height, width = BottomUp(engine, model, input_size=size, min_score=0.1).input_shape(*frame)
+    assert height % model.multiple == width % model.multiple == 0
+    assert 0 < min(height, width) <= max(height, width) <= bottom_up.MAX_SIDE
+    if decoder == "paf" and max(frame) <= 2.4 * min(frame) and size > 8:
+        # Nothing is made smaller that need not be, and the aspect stays that of the frame, as far as its steps go.
+        assert height == size or width == bottom_up.MAX_SIDE
+        assert 1 / 1.35 < width / height / np.clip(frame[1] / frame[0], 1 / 2, 21 / 9) < 1.35
+
+
+@pytest.mark.parametrize(("frame", "shape"), [((900, 2100), (1760, 4096)), ((480, 640), (3072, 4096)), ((9, 9), (4096, 4096))])
+def test_wide_frames_at_the_greatest_height(frame, shape):
+    assert BottomUp(OnePerson(person(9, 4)), MODEL, input_size=4096, min_score=0.1).input_shape(*frame) == shape
 
 
 def test_lonely_peaks_are_nobody():

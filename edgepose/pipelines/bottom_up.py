@@ -35,7 +35,7 @@ class BottomUp:
         engine: Runs the network.
         model: Its description.
         input_size: Height of the input in pixels, its width following the frame's aspect, or its short side if the model has
-            tags; or (height, width), fixed.
+            tags; or (height, width), fixed. Less for frames so wide that a side would be longer than `MAX_SIDE`.
         min_score: Least score of a keypoint, in [0, 1]; `LEAST_SCORE` at least.
 
     Raises:
@@ -77,8 +77,19 @@ class BottomUp:
         if self._width:
             return self._height, self._width
         if self._by_short_side and frame_height > frame_width:
-            return bucket_width(frame_width, frame_height, self._height, self._model.multiple), self._height
-        return self._height, bucket_width(frame_height, frame_width, self._height, self._model.multiple)
+            width, height = self._bucket(frame_width, frame_height)
+        else:
+            height, width = self._bucket(frame_height, frame_width)
+        return height, width
+
+    def _bucket(self, frame_height: int, frame_width: int) -> tuple[int, int]:
+        """(height, width) of the input for a frame whose height goes by `input_size`, as far as the width allows."""
+        multiple = self._model.multiple
+        height, width = self._height, bucket_width(frame_height, frame_width, self._height, multiple)
+        widest = MAX_SIDE // multiple * multiple
+        if width > widest:
+            height, width = -(-height * widest // (width * multiple)) * multiple, widest
+        return height, width
 
     def start(self, image: NDArray[np.uint8]) -> Started:
         """Start the network on `image` (H, W, 3) uint8 BGR; what is returned waits for it and decodes."""
