@@ -36,7 +36,6 @@ def test_all_threads_get_the_one_value() -> None:
         return made[-1]
 
     once = Once(compute)
-    assert not once.is_done
     got = asked_by_threads(once)
     assert once.is_done
     assert len(made) == 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -211,3 +213,38 @@ def test_threads_may_share_what_was_started() -> None:
     assert calls == [1]
     assert len({id(poses) for poses in got}) == 1
     assert len(got) == 4
+
+
+class Numbers:
+    """A live source of numbers that are all there already."""
+
+    ready = True
+
+    def __init__(self, count: int) -> None:
+        self._numbers = iter(range(count))
+
+    def __next__(self) -> int:
+        return next(self._numbers)
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["in order", "freshest"])
+@pytest.mark.parametrize("fails", [0, 3, 9])
+def test_an_error_lets_go_of_what_was_started_after_it(fails: int, live: bool) -> None:
+    alive: dict[int, weakref.ref[Started]] = {}
+
+    def start(items: list[int]) -> list[Started]:
+        group = [Started(partial(finish, item)) for item in items]
+        alive.update(zip(items, map(weakref.ref, group), strict=True))
+        return group
+
+    def finish(item: int) -> Poses:
+        if item == fails:
+            raise ValueError("broken")
+        return person(item)
+
+    results = freshest(Numbers(10), start, lambda: 4) if live else in_order(range(10), start, lambda: 4)
+    with pytest.raises(ValueError, match="broken") as caught:
+        for _ in results:
+            pass
+    assert caught.traceback  # It is still there, and knows much.
+    assert [item for item, started in alive.items() if item > fails and started() is not None] == []

@@ -65,13 +65,17 @@ def in_order(
     """
     running: deque[tuple[_Item, Started]] = deque()
     rest = iter(items)
-    while group := list(islice(rest, together)):
-        running.extend(zip(group, start(group), strict=True))
-        while len(running) > max(requests(), together):
+    try:
+        while group := list(islice(rest, together)):
+            running.extend(zip(group, start(group), strict=True))
+            while len(running) > max(requests(), together):
+                done, started = running.popleft()
+                yield done, started()
+        while running:
             done, started = running.popleft()
             yield done, started()
-    for done, started in running:
-        yield done, started()
+    finally:
+        running.clear()  # After an error nobody asks for these: they must not live as long as its traceback.
 
 
 def freshest(
@@ -84,18 +88,22 @@ def freshest(
     is more frames a second, and older ones. Arguments as of `in_order`.
     """
     running: deque[tuple[_Item, Started]] = deque()
-    while True:
-        if len(running) >= requests():
-            running[0][1].wait()
-        if items.ready or len(running) < requests():
-            try:
-                item = next(items)
-            except StopIteration:
-                break
-            running.append((item, start([item])[0]))
-            if len(running) <= requests():
-                continue
-        done, started = running.popleft()
-        yield done, started()
-    for done, started in running:
-        yield done, started()
+    try:
+        while True:
+            if len(running) >= requests():
+                running[0][1].wait()
+            if items.ready or len(running) < requests():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    break
+                running.append((item, start([item])[0]))
+                if len(running) <= requests():
+                    continue
+            done, started = running.popleft()
+            yield done, started()
+        while running:
+            done, started = running.popleft()
+            yield done, started()
+    finally:
+        running.clear()  # As in `in_order`.
