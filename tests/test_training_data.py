@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -15,9 +18,10 @@ coco_mask = pytest.importorskip("pycocotools.mask", reason="training needs pycoc
 
 from edgepose.errors import EdgePoseError, InputError, SourceError  # noqa: E402
 from edgepose.skeleton import OPENPOSE18  # noqa: E402
-from edgepose.training import dataset  # noqa: E402
+from edgepose.training import dataset, validation  # noqa: E402
 from edgepose.training.annotations import ABSENT, LABELLED, UNLABELLED, read_annotations  # noqa: E402
 from edgepose.training.images import ImageCache, ImageStore  # noqa: E402
+from edgepose.training.targets import draw_targets, draw_weights  # noqa: E402
 
 NECK, R_SHOULDER, L_SHOULDER = (OPENPOSE18.keypoints.index(name) for name in ("neck", "r_shoulder", "l_shoulder"))
 L_SHOULDER_COCO, R_SHOULDER_COCO = 5, 6
@@ -59,6 +63,66 @@ def test_people_without_keypoints_are_background(tmp_path):
     content["annotations"][0].update(keypoints=[0] * 51, num_keypoints=0)
     photos = read_annotations(training_data.save(tmp_path, content))
     assert [len(photo.keypoints) for photo in photos] == [0, 1]
+
+
+def only(*visible: int) -> list[float]:
+    """Keypoint values of which but these are labelled."""
+    return [value for i in range(17) for value in ((10.0 + i, 20.0 + i, 2.0) if i in visible else (0.0, 0.0, 0.0))]
+
+
+LEFT_OUT, BOXED = "left out", "boxed"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param({"keypoints": only(3), "unlabelled": [3]}, BOXED, id="labelled and unlabelled"),
+        pytest.param({"keypoints": only(3, 5), "unlabelled": list(range(17))}, BOXED, id="all unlabelled"),
+        pytest.param({"keypoints": only(), "unlabelled": [3]}, BOXED, id="nobody looked for the one that might be there"),
+        pytest.param({"keypoints": only(3), "unlabelled": [3], "bbox": []}, LEFT_OUT, id="no box"),
+        pytest.param({"keypoints": only(3), "unlabelled": [3], "bbox": None}, LEFT_OUT, id="null box"),
+        pytest.param({"keypoints": only(3), "unlabelled": [3], "bbox": [5, 5, 0, 9]}, LEFT_OUT, id="empty box"),
+        pytest.param({"keypoints": only()}, LEFT_OUT, id="nothing labelled"),
+        pytest.param({"keypoints": []}, LEFT_OUT, id="no keypoints"),
+        pytest.param({"keypoints": None}, LEFT_OUT, id="null keypoints"),
+    ],
+)
+def test_people_of_whom_nothing_is_labelled_are_trained_on_without_harm(tmp_path, change, expected):
+    content = training_data.make(tmp_path, images=2)
+    content["annotations"][0].update({"bbox": [8, 8, 20, 30]} | change)
+    photos = read_annotations(training_data.save(tmp_path, content))
+    assert len(photos[0].boxes) == (1 if expected == BOXED else 0)
+    assert not (photos[0].states == LABELLED).any()
+    cache = ImageCache(ImageStore(tmp_path), max_side=64, max_bytes=1 << 20)
+    batch = dataset.Batches(photos[:1], cache, batch_size=32, crop=32, seed=0, shares={}).at(0)
+    targets, weights = draw_targets(batch.marks, 32, 4, 4), draw_weights(batch.marks, torch.zeros(32, 1, 4, 4))
+    assert targets.isfinite().all()
+    assert bool((weights == 0).any()) == (expected == BOXED)  # Nothing is taught where nobody looked.
+    truth = validation._as_coco(photos)
+    assert [person["num_keypoints"] for person in truth["annotations"]] == [0] * (expected == BOXED) + [17]
+
+
+@pytest.mark.parametrize("bbox", [[], None, [5, 5, 0, 0], [5, 5, 3, 0], [9, 9, 0.0, 7]], ids=str)
+def test_an_empty_box_is_that_of_the_keypoints(tmp_path, bbox):
+    photo = first_person(tmp_path, keypoints=only(0, 4), bbox=bbox)
+    assert photo.boxes.tolist() == [[10, 20, 14, 24]]
+    assert (photo.areas >= 1).all()
+    alone = first_person(tmp_path, keypoints=only(4), bbox=bbox)
+    assert alone.boxes.tolist() == [[14, 24, 14, 24]]
+    cache = ImageCache(ImageStore(tmp_path), max_side=64, max_bytes=1 << 20)
+    dataset.Batches([alone], cache, batch_size=32, crop=32, seed=0, shares={}).at(0)
+
+
+def test_photos_of_crowds_alone_are_trained_on(tmp_path):
+    content = training_data.make(tmp_path, images=2)
+    content["annotations"][0].update(iscrowd=1, bbox=[-9, 3, 1e5, 0], keypoints=only())
+    content["annotations"].append({"id": 9, "image_id": 10, "iscrowd": 1, "bbox": [-1e5, -1e5, 3e5, 3e5]})
+    photos = read_annotations(training_data.save(tmp_path, content))
+    assert (len(photos[0].boxes), len(photos[0].crowds)) == (0, 2)
+    cache = ImageCache(ImageStore(tmp_path), max_side=64, max_bytes=1 << 20)
+    batch = dataset.Batches(photos[:1], cache, batch_size=16, crop=32, seed=0, shares={}).at(0)
+    assert (batch.canvases[..., 3] == 255).any()
+    assert len(batch.marks.points) == 0
 
 
 # pycocotools 2.0.11 decodes run lengths by a protocol that numpy 2 finds dated.
@@ -122,6 +186,27 @@ def test_images_are_reduced_and_the_memory_is_bounded(tmp_path):
     images = [cache.read(f"{i:03}.png") for i in range(3)]
     assert all(image.shape == (24, 32, 3) for image in images)
     assert [cache.read(f"{i:03}.png") is image for i, image in enumerate(images)] == [True, True, False]
+
+
+def test_a_picture_that_several_threads_read_is_kept_and_counted_once(tmp_path):
+    training_data.make(tmp_path, images=3)
+    size = 24 * 32 * 3
+    cache = ImageCache(ImageStore(tmp_path), max_side=32, max_bytes=2 * size)
+    decode, together = cache._decode, threading.Barrier(4)
+
+    def decode_together(name):
+        image = decode(name)
+        together.wait(20)
+        return image
+
+    with ThreadPoolExecutor(4) as pool:
+        cache._decode = decode_together  # type: ignore[method-assign]
+        images = list(pool.map(cache.read, ["000.png"] * 4))
+        cache._decode = decode  # type: ignore[method-assign]
+    assert len(set(map(id, images))) == 1
+    assert cache._left == size
+    assert cache.read("001.png") is cache.read("001.png")
+    assert cache.read("002.png") is not cache.read("002.png")
 
 
 def test_the_split_is_deterministic_and_takes_from_every_source(tmp_path):
@@ -220,6 +305,48 @@ def other_runs(content, folder):
     content["annotations"].append(crowd)
 
 
+def person(**change):
+    return lambda content, folder: content["annotations"][0].update(change)
+
+
+def crowd(**change):
+    return person(**({"iscrowd": 1, "bbox": [0, 0, 9, 9]} | change))
+
+
+def runs_of(counts):
+    return crowd(segmentation={"size": [48, 64], "counts": counts})
+
+
+def deep(content, folder):
+    (folder / "annotations.json").write_text("[" * 200_000)
+
+
+def huge_image(content, folder):
+    content["images"][0]["width"] = math.inf
+
+
+FINITE_BOX, FINITE_AREA = (f"annotation 1 .* has the {what} .* expected finite" for what in ("bbox", "area"))
+FINITE = "annotation 1 .* has 51 keypoint values, expected 51 finite"
+SPOILT_VALUES = [
+    *(pytest.param(person(bbox=box), InputError, FINITE_BOX, id=f"bbox {box}") for box in
+      ([math.nan, 1, 2, 3], [1, 1, math.inf, 3], [1, 1, -2, 3], [1, 2, 3], [1, 2, 3, 4, 5], [1e300, 0, 1, 1], [0, 0, 1, 1e30])),
+    *(pytest.param(crowd(bbox=box), InputError, FINITE_BOX, id=f"crowd {box}") for box in
+      ([math.nan, 1, 2, 3], [0, 0, 1, -math.inf], [1, 1, -2, 3], [1])),
+    *(pytest.param(crowd(bbox=box), InputError, "annotation 1 .* is a crowd without a bbox", id=f"crowd {box}")
+      for box in ([], None)),
+    *(pytest.param(person(area=area), InputError, FINITE_AREA, id=f"area {area}") for area in
+      (math.nan, math.inf, -1, 1e300)),
+    *(pytest.param(person(keypoints=[value, *[9.0] * 50]), InputError, FINITE, id=f"x {value}") for value in
+      (math.nan, math.inf, -math.inf, 1e39, 1e300)),
+    pytest.param(person(keypoints=[9.0, 9.0, math.nan] * 17), InputError, FINITE, id="visibility nan"),
+    pytest.param(person(keypoints=[10**400] * 51), InputError, r"no COCO keypoint file \(OverflowError", id="integers"),
+    *(pytest.param(runs_of(counts), InputError, "annotation 1 .* has run lengths that", id=f"runs {counts}") for counts in
+      ([], [1, 2], [-1, 3073], [3072, 1], [1.5, 3070.5], ["a"], "garbage~~~", None, 7)),
+    pytest.param(deep, SourceError, "cannot be read as JSON", id="deep"),
+    pytest.param(huge_image, InputError, r"no COCO keypoint file \(OverflowError", id="huge image"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "message"),
     [
@@ -240,6 +367,7 @@ def other_runs(content, folder):
         pytest.param(bad_unlabelled, InputError, r"`unlabelled` is \[17\], expected keypoint indices", id="bad-unlabelled"),
         pytest.param(parent_folder, InputError, "lies outside the folder", id="parent-folder"),
         pytest.param(other_runs, InputError, r"run lengths of \[1, 1\]", id="other-runs"),
+        *SPOILT_VALUES,
     ],
 )
 def test_bad_input_is_refused_in_one_line(tmp_path, spoil, kind, message):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 import training_data
@@ -9,7 +12,7 @@ import training_data
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("pycocotools", reason="training needs pycocotools")
 
-from edgepose.training.annotations import OUTLINE_SHARE, read_annotations  # noqa: E402
+from edgepose.training.annotations import OUTLINE_SHARE, UNLABELLED, read_annotations  # noqa: E402
 from edgepose.training.images import ImageCache, ImageStore  # noqa: E402
 from edgepose.training.targets import PeopleInCrop, draw_targets, list_marks  # noqa: E402
 from edgepose.training.validation import held_out_ap  # noqa: E402
@@ -70,3 +73,24 @@ def test_areas_are_those_annotated_or_a_share_of_the_box(tmp_path):
     first, second = read_annotations(training_data.save(tmp_path, content))
     assert first.areas.tolist() == [321]
     assert second.areas.tolist() == pytest.approx([OUTLINE_SHARE * 600])
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 2000), (2000, 1), (3, 500), (1, 1)])
+def test_photos_of_any_aspect_can_be_held_out(tmp_path, width, height):
+    content = training_data.make(tmp_path, images=1, width=64, height=48)
+    cv2.imwrite(str(tmp_path / "000.png"), np.zeros((height, width, 3), np.uint8))
+    content["images"][0].update(width=width, height=height)
+    keypoints = [0.0, 0.0, 2.0] * 17
+    content["annotations"] = [training_data.annotation(1, 10, keypoints)]
+    (photo,) = read_annotations(training_data.save(tmp_path, content))
+    cache = ImageCache(ImageStore(tmp_path), max_side=512, max_bytes=0)
+    assert held_out_ap(Oracle(photo), [photo], cache, CPU) >= 0
+
+
+def test_people_of_whom_nothing_is_labelled_neither_help_nor_harm(photos, tmp_path):
+    (photo,), cache = photos
+    states = np.array([photo.states[0], np.full_like(photo.states[1], UNLABELLED)])
+    half_labelled = replace(photo, states=states)
+    assert held_out_ap(Oracle(photo), [half_labelled], cache, CPU) == pytest.approx(100)
+    nobody = replace(photo, states=np.full_like(states, UNLABELLED))
+    assert held_out_ap(Oracle(photo), [nobody], cache, CPU) == 0

@@ -25,6 +25,7 @@ ABSENT, LABELLED, UNLABELLED = 0, 1, 2
 OUTSIDE_SHARE = 0.02
 # A person's outline takes this share of the box: the mean over 329 people of COCO val2017. For files without areas.
 OUTLINE_SHARE = 0.52
+MAX_PX = 1e6  # of any coordinate: photos are smaller, and squares of it still are ordinary numbers
 MAX_LISTED = 3  # problems in an error
 
 _NECK = OPENPOSE18.keypoints.index("neck")
@@ -76,7 +77,9 @@ class Photo:
 def read_annotations(path: str | Path) -> list[Photo]:
     """The photos of a COCO-format keypoint file, in its order.
 
-    People without keypoints are left out: they are background. The neck is the middle of two labelled shoulders.
+    People without keypoints are left out: they are background. If there are keypoints of theirs that nobody looked for,
+    though, and a box says where they are, they are kept, so that nothing is taught there. A keypoint that is labelled and
+    `unlabelled` is the latter. The neck is the middle of two labelled shoulders.
 
     Raises:
         SourceError: The file cannot be read.
@@ -84,7 +87,7 @@ def read_annotations(path: str | Path) -> list[Photo]:
     """
     try:
         content = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path} cannot be read as JSON ({str(error)[:100]}); expected COCO keypoint annotations") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
         raise InputError(f"{path} has no lists `images` and `annotations`; expected COCO keypoint annotations")
@@ -104,7 +107,7 @@ def read_annotations(path: str | Path) -> list[Photo]:
             else:
                 people[annotation["image_id"]].append(annotation)
         photos = [_photo(image, people[image["id"]], problems) for image in content["images"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is no COCO keypoint file ({type(error).__name__}: {error}); see its format") from error
     refuse(problems, str(path), InputError)
     if not any((photo.states == LABELLED).any() for photo in photos):
@@ -128,36 +131,48 @@ def _photo(image: dict[str, Any], annotations: list[dict[str, Any]], problems: l
         problems.append(f"{name} lies outside the folder of the images")
     keypoints, states, boxes, areas, crowds = [], [], [], [], []
     for annotation in annotations:
-        if annotation.get("iscrowd"):
-            crowds.append(_crowd(annotation, width, height))
+        try:
+            bbox, area = _checked_bbox(annotation), _checked_area(annotation)
+            if annotation.get("iscrowd"):
+                crowds.append(_crowd(annotation, bbox, width, height))
+                continue
+        except ValueError as error:
+            problems.append(f"annotation {annotation.get('id')} ({name}) {error}")
             continue
-        points = np.array(annotation.get("keypoints", ()), np.float32)
-        if points.size == 0:
+        values = np.array(annotation.get("keypoints") or (), np.float64)
+        if values.size == 0:
             continue
-        if points.size != 3 * len(COCO17) or not np.isfinite(points).all():
-            problems.append(f"annotation {annotation.get('id')} ({name}) has {points.size} keypoint values, expected 51 finite")
+        if values.size != 3 * len(COCO17) or not (np.abs(values) <= MAX_PX).all():
+            problems.append(f"annotation {annotation.get('id')} ({name}) has {values.size} keypoint values, expected 51 finite")
             continue
-        points = points.reshape(len(COCO17), 3)
-        if not (points[:, 2] > 0).any():
-            continue
+        points = values.astype(np.float32).reshape(len(COCO17), 3)
         slack = OUTSIDE_SHARE * max(width, height)
         outside = (points[:, :2] < -slack) | (points[:, :2] > np.array([width, height]) + slack)
         for i in np.flatnonzero(outside.any(axis=1) & (points[:, 2] > 0)):
             x, y = points[i, :2]
             problems.append(f"{COCO17.keypoints[i]} of annotation {annotation.get('id')} at ({x:g}, {y:g}) is outside "
                             f"{name} ({width}x{height})")  # fmt: skip
-        unlabelled = annotation.get("unlabelled", ())
+        unlabelled = annotation.get("unlabelled") or ()
         if not all(isinstance(i, int) and 0 <= i < len(COCO17) for i in unlabelled):
             problems.append(
                 f"annotation {annotation.get('id')}: `unlabelled` is {unlabelled}, expected keypoint indices 0 to 16"
             )
             continue
         person_keypoints, person_states = _to_openpose(points, list(unlabelled))
+        labelled = person_keypoints[person_states == LABELLED]
+        # An empty box says as little as none.
+        has_box = bbox is not None and min(bbox[2:]) > 0
+        if len(labelled) == 0 and not (has_box and (person_states == UNLABELLED).any()):
+            continue
+        if bbox is not None and has_box:
+            x, y, w, h = bbox
+            box = (x - 0.5, y - 0.5, x + w - 0.5, y + h - 0.5)
+        else:
+            box = (*labelled.min(axis=0).tolist(), *labelled.max(axis=0).tolist())
         keypoints.append(person_keypoints)
         states.append(person_states)
-        box = _box(annotation, person_keypoints[person_states == LABELLED])
         boxes.append(box)
-        areas.append(float(annotation.get("area") or OUTLINE_SHARE * (box[2] - box[0]) * (box[3] - box[1])))
+        areas.append(area or OUTLINE_SHARE * (box[2] - box[0]) * (box[3] - box[1]))
     return Photo(
         int(image["id"]),
         name,
@@ -172,15 +187,59 @@ def _photo(image: dict[str, Any], annotations: list[dict[str, Any]], problems: l
     )
 
 
-def _crowd(annotation: dict[str, Any], width: int, height: int) -> Crowd:
-    x, y, w, h = (float(v) for v in annotation["bbox"])
+def _checked_bbox(annotation: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """x, y, width and height of the annotated box, if there is one.
+
+    Raises:
+        ValueError: It is no box.
+    """
+    values = annotation.get("bbox") or ()
+    if len(values) == 0:
+        return None
+    numbers = [float(value) for value in values]
+    if len(numbers) != 4 or not all(abs(number) <= MAX_PX for number in numbers) or min(numbers[2:]) < 0:
+        raise ValueError(f"has the bbox {str(values)[:80]}, expected finite x, y, width, height, the sides not negative")
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _checked_area(annotation: dict[str, Any]) -> float:
+    """The annotated area; 0 where there is none.
+
+    Raises:
+        ValueError: It is no area.
+    """
+    area = float(annotation.get("area") or 0)
+    if not 0 <= area <= MAX_PX**2:
+        raise ValueError(f"has the area {area}, expected finite square pixels")
+    return area
+
+
+def _crowd(annotation: dict[str, Any], bbox: tuple[float, float, float, float] | None, width: int, height: int) -> Crowd:
+    if bbox is None:
+        raise ValueError("is a crowd without a bbox, expected x, y, width, height")
+    x, y, w, h = bbox
     runs = annotation.get("segmentation")
-    if isinstance(runs, dict):
-        if list(runs["size"]) != [height, width]:
-            raise ValueError(f"crowd {annotation.get('id')} has run lengths of {runs['size']}, its image {[height, width]}")
-        if isinstance(runs["counts"], list):
-            runs = coco_mask.frPyObjects(runs, height, width)
-    return Crowd((x, y, x + w, y + h), runs if isinstance(runs, dict) else None)
+    return Crowd((x, y, x + w, y + h), _checked_runs(runs, width, height) if isinstance(runs, dict) else None)
+
+
+def _checked_runs(runs: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    """An outline as pycocotools' compressed run lengths, tried once: it would fail in the middle of the training.
+
+    Raises:
+        ValueError: It is none, or is of another size than the image.
+    """
+    size, counts = runs.get("size"), runs.get("counts")
+    if size != [height, width]:
+        raise ValueError(f"has run lengths of {size}, expected those of its image, {[height, width]}")
+    if isinstance(counts, list):
+        if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
+            raise ValueError(f"has run lengths that do not add up to the {height * width} pixels of its image")
+        return dict(coco_mask.frPyObjects(runs, height, width))
+    try:
+        coco_mask.decode(runs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"has run lengths that cannot be decoded ({error})") from error
+    return runs
 
 
 def _to_openpose(points: NDArray[np.float32], unlabelled: list[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -199,12 +258,3 @@ def _to_openpose(points: NDArray[np.float32], unlabelled: list[int]) -> tuple[ND
     elif (states[_SHOULDERS] == UNLABELLED).any():
         states[_NECK] = UNLABELLED
     return keypoints, states
-
-
-def _box(annotation: dict[str, Any], labelled: NDArray[np.float32]) -> tuple[float, float, float, float]:
-    """The annotated box, or that of the keypoints where there is none."""
-    if len(box := annotation.get("bbox", ())) == 4:
-        x, y, w, h = (float(v) for v in box)
-        return x - 0.5, y - 0.5, x + w - 0.5, y + h - 0.5
-    (x0, y0), (x1, y1) = labelled.min(axis=0), labelled.max(axis=0)
-    return float(x0), float(y0), float(x1), float(y1)

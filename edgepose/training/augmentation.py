@@ -55,9 +55,11 @@ def draw_crop(rng: np.random.Generator, photo: Photo, size: int) -> tuple[Affine
     centre = rng.uniform(0, 1, 2) * whole
     # Drawn always, so that what follows does not depend on the photo.
     on_somebody, who, share = rng.random(), rng.random(), np.exp(rng.uniform(*np.log(PERSON_SHARE)))
-    if len(photo.boxes) and on_somebody >= BACKGROUND_SHARE:
-        person = int(who * len(photo.boxes))
-        points = photo.keypoints[person][photo.states[person] == LABELLED]
+    labelled = photo.states == LABELLED
+    people = np.flatnonzero(labelled.any(axis=1))  # Of some, nobody looked at anything.
+    if len(people) and on_somebody >= BACKGROUND_SHARE:
+        person = people[int(who * len(people))]
+        points = photo.keypoints[person][labelled[person]]
         low, high = points.min(axis=0), points.max(axis=0)
         extent = float((high - low).max())
         if extent * scale > PERSON_SHARE[1] * size:

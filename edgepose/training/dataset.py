@@ -190,6 +190,7 @@ def _crowd_mask(photo: Photo, height: int, width: int) -> NDArray[np.uint8]:
             outline = coco_mask.decode(crowd.runs) * np.uint8(255)
             mask |= np.asarray(cv2.resize(outline, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
         else:
-            x0, y0, x1, y1 = np.rint(np.maximum(crowd.box, 0) * scale).astype(int)
+            inside = np.clip(crowd.box, 0, (photo.width, photo.height) * 2)
+            x0, y0, x1, y1 = np.rint(inside * scale).astype(int)
             mask[y0:y1, x0:x1] = 255
     return mask

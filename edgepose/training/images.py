@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import threading
 from pathlib import Path
 
 import cv2
@@ -68,6 +69,8 @@ def _index(tar: Path) -> dict[str, tuple[Path, int, int]]:
 class ImageCache:
     """Decoded images, reduced to a longest side, kept in memory up to a bound; beyond it each read decodes again.
 
+    Threads may share one.
+
     Args:
         store: Where the images come from.
         max_side: Longest side of a decoded image in pixels; larger ones are reduced.
@@ -78,6 +81,7 @@ class ImageCache:
         self._store = store
         self._max_side = max_side
         self._left = max_bytes
+        self._lock = threading.Lock()
         self._images: dict[str, NDArray[np.uint8]] = {}
 
     def read(self, name: str) -> NDArray[np.uint8]:
@@ -89,9 +93,12 @@ class ImageCache:
         image = self._images.get(name)
         if image is None:
             image = self._decode(name)
-            if image.nbytes <= self._left:
-                self._left -= image.nbytes
-                self._images[name] = image
+            with self._lock:
+                # Another thread may have decoded it meanwhile: it is kept, and counted, once.
+                if name not in self._images and image.nbytes <= self._left:
+                    self._left -= image.nbytes
+                    self._images[name] = image
+                image = self._images.get(name, image)
         return image
 
     def _decode(self, name: str) -> NDArray[np.uint8]:

@@ -49,7 +49,7 @@ def held_out_ap(network: nn.Module, photos: Sequence[Photo], cache: ImageCache, 
 def _estimate(network: nn.Module, photo: Photo, cache: ImageCache, device: torch.device) -> Poses:
     image = cache.read(photo.file_name)
     scale = _LONG_SIDE_PX / max(photo.width, photo.height)
-    sides = (-(-round(side * scale) // STRIDE) * STRIDE for side in (photo.height, photo.width))
+    sides = (-(-max(1, round(side * scale)) // STRIDE) * STRIDE for side in (photo.height, photo.width))
     letterbox = fit_letterbox(photo.height, photo.width, *sides)
     canvas = np.full((letterbox.height, letterbox.width, 3), MEAN, np.float32)
     size = (letterbox.scaled_width, letterbox.scaled_height)
