@@ -46,6 +46,8 @@ class Once(Generic[_Value]):
             return
         try:
             self._value = self._compute()
+        except SystemError:  # How an interruption comes out of compiled kernels: Numba's dispatcher is no place for one.
+            raise
         except Exception as error:
             self._error, self._traceback = error, error.__traceback__
         self._compute = None

@@ -70,8 +70,9 @@ def test_asking_often_does_not_lengthen_the_traceback() -> None:
     assert caught.traceback[-1].name == "compute"
 
 
-def test_an_interrupted_caller_leaves_nothing_behind() -> None:
-    answers: list[BaseException | str] = [KeyboardInterrupt(), "value"]
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemError("a result with an exception set")], ids=repr)
+def test_an_interrupted_caller_leaves_nothing_behind(interruption: BaseException) -> None:
+    answers: list[BaseException | str] = [interruption, "value"]
 
     def compute() -> str:
         answer = answers.pop(0)
@@ -80,7 +81,7 @@ def test_an_interrupted_caller_leaves_nothing_behind() -> None:
         return answer
 
     once = Once(compute)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(interruption)):
         once()
     assert not once.is_done
     assert [once(), once()] == ["value", "value"]
