@@ -1,6 +1,7 @@
 """The command `edgepose`: parses, calls, prints. No logic of its own.
 
 Exit status: 0 done; 1 the work failed, with one line on stderr; 2 wrong usage; 130 interrupted, what was computed is kept.
+Before anything is written, all is checked: the options, the outputs, the screen, the source and the model.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgepose
-from edgepose.errors import EdgePoseError, MissingExtraError
+from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.server.command import add_serve_options, serve
+from edgepose.zoo.local import model_files
 
 if TYPE_CHECKING:
     from edgepose.media.sources import Source
@@ -36,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenCV and its FFmpeg print pages about a missing camera or a damaged video, which the errors here say in a line.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # A service that is stopped ends as cleanly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _fill_standard_streams()
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        with _ended_by_signals():
+            return command(options)
     except EdgePoseError as error:
         print(f"edgepose: {error}", file=sys.stderr)
         return 1
@@ -49,31 +51,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output is gone, as with `| head`; keep the interpreter from flushing into nothing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _fill_standard_streams() -> None:
+    """Open /dev/null for those of the standard streams that are closed (`2>&-`).
+
+    The next file that is opened would get the number, and a library's messages would go into the results.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the program ends)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a service that is stopped (SIGTERM), and a terminal that is closed (SIGHUP), end as cleanly as Ctrl-C does.
+
+    Ctrl-C and SIGTERM count once: a terminal that goes away sends its signal twice, and the second must not cut short what the
+    first one set off, the files being finished.
+    """
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise KeyboardInterrupt
+
+    # By way of SIGTERM, for which a server has a handler of its own.
+    handlers = {"SIGINT": end, "SIGTERM": end, "SIGHUP": lambda *_: signal.raise_signal(signal.SIGTERM)}
+    before: dict[int, Any] = {}
+    for name, handler in handlers.items():
+        number = getattr(signal, name, None)  # Windows has no SIGHUP.
+        # One that is ignored stays so: nohup, and shells that run something in the background, mean it.
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(options: argparse.Namespace) -> int:
     from edgepose.media.sinks import open_sinks
     from edgepose.media.sources import open_source
-    from edgepose.media.window import Window
+    from edgepose.media.window import Window, check_screen
     from edgepose.streaming import watch
 
+    if options.show:
+        check_screen()
     with ExitStack() as stack:
         source = stack.enter_context(open_source(options.source, max_frames=options.max_frames, camera=make_camera(options)))
-        sinks = stack.enter_context(open_sinks(source, save=options.save, poses=options.json, format=options.format))
-        window = stack.enter_context(Window(f"edgepose: {source.name}")) if options.show else None
+        outputs = open_sinks(source, save=options.save, poses=options.json, format=options.format, spared=_model_files(options))
+        sinks = stack.enter_context(outputs)
         estimator = make_estimator(options)
-        watched = watch(
-            estimator,
-            source,
-            sinks=sinks,
-            window=window,
-            hud=options.hud,
-            track=options.track,
-            smooth=options.smooth,
-            progress=lambda frames: _progress(frames, source.total, "frames"),
-        )
+        window = stack.enter_context(Window(f"edgepose: {source.name}")) if options.show else None
+        try:
+            watched = watch(
+                estimator,
+                source,
+                sinks=sinks,
+                window=window,
+                hud=options.hud,
+                track=options.track,
+                smooth=options.smooth,
+                progress=lambda frames: _progress(frames, source.total, "frames"),
+            )
+        except EdgePoseError as error:
+            if sinks.written and (options.save or options.json):
+                error.args = (f"{error}; what was found in {_count(sinks.written, 'frame')} before is kept",)
+            raise
     _report_run(source, watched)
     return 1 if source.skipped else 0
 
@@ -91,15 +144,18 @@ def _report_run(source: Source, watched: Watched) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from edgepose.drawing import draw_poses
-    from edgepose.media.images import read_image, write_image
+    from edgepose.media.images import IMAGE_SUFFIXES, read_image, write_image
 
+    output = Path(options.output)
+    if output.suffix.lower() not in IMAGE_SUFFIXES:
+        raise OutputError(f"{output}: unknown image suffix {output.suffix!r}; expected one of {', '.join(IMAGE_SUFFIXES)}")
+    _check_output(output, [] if options.image is None else [options.image], _model_files(options))
     image = _sample_photo() if options.image is None else read_image(options.image)
     estimator = make_estimator(options)
     estimator(image)  # the first call compiles for this picture's shape
     started = time.perf_counter()
     poses = estimator(image)
     milliseconds = (time.perf_counter() - started) * 1000
-    output = Path(options.output)
     write_image(output, draw_poses(image, poses))
     print(f"{_count(len(poses), 'person', 'people')} found by {estimator.model.name} in {milliseconds:.0f} ms")
     for number, person in enumerate(poses, 1):
@@ -149,7 +205,18 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
+    from edgepose.estimator import MIN_SCORE
     from edgepose.evaluation import evaluate
+
+    if options.json:
+        _check_figures(options.json, [options.annotations], _model_files(options))
+
+    def listed(images: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        """The images of the annotations, which are known only now, as they go by."""
+        if options.json:
+            _check_output(options.json, [options.images / image["file_name"] for image in images])
+        progress: Iterable[dict[str, Any]] = _progress(images, None, "images")
+        return progress
 
     estimator = make_estimator(options)
     evaluation = evaluate(
@@ -158,9 +225,16 @@ def _eval(options: argparse.Namespace) -> int:
         options.images,
         boxes=options.boxes,
         max_images=options.max_images,
-        progress=lambda items: _progress(items, None, "images"),
+        progress=listed,
     )
-    report = {**evaluation.to_dict(), "model": estimator.model.name, "input_size": estimator.input_size, "boxes": options.boxes}
+    protocol = {
+        "model": estimator.model.name,
+        "input_size": estimator.input_size,
+        "boxes": options.boxes,
+        "min_score": MIN_SCORE if options.min_score is None else options.min_score,
+        "flip_test": options.flip_test and estimator.model.task == "top-down",
+    }
+    report = {**evaluation.to_dict(), **protocol}
     if options.json:
         _write_json(options.json, report)
     for name, value in evaluation.figures.items():
@@ -169,16 +243,20 @@ def _eval(options: argparse.Namespace) -> int:
         f"height {estimator.input_size}" if isinstance(estimator.input_size, int) else "x".join(map(str, estimator.input_size))
     )
     print(
-        f"{estimator.model.name}, input {size}, keypoints from score {options.min_score}, {evaluation.images} images of "
+        f"{estimator.model.name}, input {size}, keypoints from score {protocol['min_score']:g}, {evaluation.images} images of "
         f"{options.annotations}, {'boxes of the annotations, ' if options.boxes == 'annotations' else ''}single scale, "
-        f"{'flip test' if options.flip_test else 'no flip test'}; percent, pycocotools"
+        f"{'flip test' if protocol['flip_test'] else 'no flip test'}; percent, pycocotools"
     )
     return 0
 
 
 def _benchmark(options: argparse.Namespace) -> int:
     from edgepose.benchmark import benchmark, table
+    from edgepose.media.sources import source_files
 
+    if options.json:
+        models = [file for name in options.compare or [] for file in model_files(name)]
+        _check_figures(options.json, source_files(options.source), [*models, *_model_files(options)])
     benchmarks = []
     for name in options.compare or [options.model]:
         estimator = make_estimator(argparse.Namespace(**{**vars(options), "model": name}))
@@ -204,6 +282,29 @@ def _progress(items: Any, total: int | None, unit: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(items, total=total, unit=f" {unit}", disable=None, leave=False)  # None: silent if stderr is no terminal
+
+
+def _model_files(options: argparse.Namespace) -> list[Path]:
+    """What no output may be written over: the files of the model, and of what finds people for it."""
+    return [*model_files(options.model), *model_files(options.detector)]
+
+
+def _check_output(path: Path, files: Iterable[Path], models: Iterable[Path] = ()) -> None:
+    """Make sure that a file can be written as `path`, and is none of `files`, which are read, nor of `models`."""
+    from edgepose.media.outputs import check_file
+
+    check_file(path, files)
+    check_file(path, models, "a file of the model")
+
+
+def _check_figures(path: Path, files: Iterable[Path], models: Iterable[Path]) -> None:
+    """`_check_output` for JSON."""
+    from edgepose.media.images import IMAGE_SUFFIXES
+    from edgepose.media.video_sink import VIDEO_CODECS
+
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_CODECS):
+        raise OutputError(f"{path}: has the suffix of a picture or video; figures go to a .json")
+    _check_output(path, files, models)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

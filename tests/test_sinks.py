@@ -118,7 +118,8 @@ def test_json_lines_of_a_video_have_frame_and_time(tmp_path: Path) -> None:
     with PosesSink(path, "jsonl", timed=True) as sink:
         for i in range(3):
             sink.write(frame("clip.mp4", i, i / 30), people(i))
-            assert len(path.read_text().splitlines()) == i + 1
+            (part,) = tmp_path.glob(".out.*.part")
+            assert len(part.read_text().splitlines()) == i + 1
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [{"frame": i, "timestamp": round(i / 30, 6), **expected_object("clip.mp4", people(i))} for i in range(3)]
 
