@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgepose.errors import OutputError
-from edgepose.media.files import JsonList, make_folder, to_json, write_file
+from edgepose.media.files import JsonList, to_json, write_file
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
@@ -38,6 +39,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         ),
     ):
         write_file(path, bytes(2000))
+    with small_disk(1000), pytest.raises(OutputError):
+        write_file(tmp_path / "new" / "folder" / "d.txt", bytes(2000))
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["c.txt"]
 
@@ -59,9 +62,8 @@ def test_a_folder_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for attempt in (lambda: write_file(tmp_path / "file" / "a.txt", b""), lambda: make_folder(tmp_path / "file")):
-        with pytest.raises(OutputError, match=r"cannot be written: (Not a directory|File exists)"):
-            attempt()
+    with pytest.raises(OutputError, match=r"cannot be written: (Not a directory|File exists)"):
+        write_file(tmp_path / "file" / "a.txt", b"")
 
 
 @needs_full
@@ -193,10 +195,37 @@ def test_what_is_not_to_be_kept_leaves_the_older_file_and_nothing_else(tmp_path:
     assert os.listdir(tmp_path) == ["a.json"]
 
 
+def test_what_cannot_be_moved_is_kept_beside_and_the_error_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    file = JsonList(path)
+    file.append(1)
+    part = part_of(path)
+    path.mkdir()  # Somebody makes a folder of that name, meanwhile.
+    with pytest.raises(OutputError, match=rf"a\.json: cannot be written: .*; it is kept as .*{part.name}$"):
+        file.close()
+    assert part.read_text() == "[1]\n"
+
+
 def test_closed_standard_output_is_an_error_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(OutputError, match="-: cannot be written: standard output is closed"):
         JsonList("-")
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout here")
+def test_standard_output_loses_nothing_by_its_other_name(tmp_path: Path) -> None:
+    script = """
+import sys
+from edgepose.media.files import JsonList
+print("before", flush=True)
+file = JsonList("/dev/stdout", lines=True)
+file.append(1)
+file.close()
+print("after")
+"""
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", script], check=True, stdout=out)
+    assert (tmp_path / "out").read_text() == "before\n1\nafter\n"
 
 
 def test_an_older_longer_file_leaves_no_trace(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Arrival:
     def __init__(self, path: Path, suffix: str = "") -> None:
         self._path = path
         self._place = Path(os.path.realpath(path))
+        self._made: list[Path] = []  # Folders, the innermost first.
         # Nothing but ASCII: some libraries take no other names.
         named = re.sub(r"[^0-9A-Za-z_-]", "_", path.stem)[:_NAMED]
         self.part = self._place.with_name(f".{named}.{secrets.token_hex(4)}.part{suffix}")
@@ -59,27 +60,31 @@ class Arrival:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if self._place.exists() and not os.access(self._place, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        self._place.parent.mkdir(parents=True, exist_ok=True)
+        folder = self._place.parent
+        self._made = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
 
     def arrive(self) -> None:
         """Move the part to its place. An older file goes, and leaves its rights to the new one.
 
         Raises:
-            OutputError: It cannot be moved; the part stays.
+            OSError: It cannot be moved; the part stays.
         """
         with contextlib.suppress(OSError):
             shutil.copymode(self._place, self.part)
-        try:
-            self.part.replace(self._place)
-        except OSError as error:
-            raise OutputError(
-                f"{self._path}: cannot be written: {error.strerror or error}; it is kept as {self.part}"
-            ) from None
+        self.part.replace(self._place)
+
+    def stranded(self, error: OSError) -> OutputError:
+        """The error to raise where results are not given up because they cannot be moved."""
+        return OutputError(f"{self._path}: cannot be written: {error.strerror or error}; it is kept as {self.part}")
 
     def discard(self) -> None:
-        """Delete the part, if it is there."""
+        """Delete the part, if it is there, and folders that were made for it, if nothing is in them."""
         with contextlib.suppress(OSError):
             self.part.unlink()
+        with contextlib.suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
 
 def written_straight(path: Path) -> bool:
@@ -111,18 +116,6 @@ def write_file(path: Path, data: bytes) -> None:
         raise unwritable(path, error) from None
     finally:
         arrival.discard()  # It is not there any more if all went well.
-
-
-def make_folder(folder: Path) -> None:
-    """Make `folder` and those above it, unless they are there.
-
-    Raises:
-        OutputError: It cannot be made, or is a file.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from None
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
@@ -157,7 +150,8 @@ class JsonList:
         self._out: io.FileIO | None = None  # Where it goes, ...
         self._file: io.FileIO | io.BytesIO  # ... and where it is written until it is closed.
         self._closed = False
-        self._to_stdout = str(path) == STDOUT
+        # Opened by its other names, a file that standard output goes to would lose what is in it.
+        self._to_stdout = str(path) in (STDOUT, "/dev/stdout", "/dev/fd/1")
         self._arrival: Arrival | None = None
         try:
             if not self._to_stdout and not written_straight(self._path):
@@ -221,7 +215,10 @@ class JsonList:
             if self._arrival is not None and not keep:
                 self._arrival.discard()
         if self._arrival is not None and keep:
-            self._arrival.arrive()
+            try:
+                self._arrival.arrive()
+            except OSError as error:
+                raise self._arrival.stranded(error) from None
 
     def _open(self) -> io.FileIO:
         if self._arrival is not None:

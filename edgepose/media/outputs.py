@@ -75,7 +75,7 @@ def check_apart(file: Path, other: Path) -> None:
     with suppress(OSError):
         one = one or place.samefile(theirs)
     if one:
-        raise OutputError(f"{file}: {other} is written there already; give each its own name")
+        raise OutputError(f"{file}: is where {other} goes, too; give each its own name")
 
 
 def spare(path: Path, files: Iterable[Path], what: str = SOURCE) -> None:

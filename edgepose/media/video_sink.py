@@ -105,7 +105,10 @@ class VideoSink:
     def _arrive(self, plays: bool) -> str:
         """Move the video to its place, unless it would replace one and does not play; what to say of that, if anything."""
         if plays or not self._arrival.replaces:
-            self._arrival.arrive()
+            try:
+                self._arrival.arrive()
+            except OSError as error:
+                raise self._arrival.stranded(error) from None
             return ""
         return f"; an older video stays, what was written is kept as {self._arrival.part}"
 
