@@ -5,6 +5,7 @@ SOURCE is a camera number (default 0), /dev/video0, picamera, an rtsp:// or http
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -16,6 +17,9 @@ TITLE = "edgepose"
 
 
 def main(source: str = "0") -> int:
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        print("no window can be opened: there is no screen here (DISPLAY is not set)", file=sys.stderr)
+        return 1  # OpenCV would end the program without a word.
     # Height 256 instead of the model's 368: twice as fast, and people who sit at a desk are large enough.
     estimator = edgepose.PoseEstimator(input_size=256)
     shown = time.perf_counter()

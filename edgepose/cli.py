@@ -10,11 +10,10 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import edgepose
 from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.server.command import add_serve_options, serve
+from edgepose.signals import ended_by_signals
 from edgepose.zoo.local import model_files
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _fill_standard_streams()
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        with _ended_by_signals():
+        with ended_by_signals():
             return command(options)
     except EdgePoseError as error:
         print(f"edgepose: {error}", file=sys.stderr)
@@ -66,36 +66,6 @@ def _fill_standard_streams() -> None:
     os.close(number)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the program ends)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let a service that is stopped (SIGTERM), and a terminal that is closed (SIGHUP), end as cleanly as Ctrl-C does.
-
-    Ctrl-C and SIGTERM count once: a terminal that goes away sends its signal twice, and the second must not cut short what the
-    first one set off, the files being finished.
-    """
-    ended = False
-
-    def end(*_: object) -> None:
-        nonlocal ended
-        if not ended:
-            ended = True
-            raise KeyboardInterrupt
-
-    # By way of SIGTERM, for which a server has a handler of its own.
-    handlers = {"SIGINT": end, "SIGTERM": end, "SIGHUP": lambda *_: signal.raise_signal(signal.SIGTERM)}
-    before: dict[int, Any] = {}
-    for name, handler in handlers.items():
-        number = getattr(signal, name, None)  # Windows has no SIGHUP.
-        # One that is ignored stays so: nohup, and shells that run something in the background, mean it.
-        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run(options: argparse.Namespace) -> int:
