@@ -22,7 +22,6 @@ from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.server.command import add_serve_options, serve
 from edgepose.signals import ended_by_signals
-from edgepose.zoo.local import model_files
 
 if TYPE_CHECKING:
     from edgepose.media.sources import Source
@@ -225,8 +224,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     from edgepose.media.sources import source_files
 
     if options.json:
-        models = [file for name in options.compare or [] for file in model_files(name)]
-        _check_figures(options.json, source_files(options.source), [*models, *_model_files(options)])
+        _check_figures(options.json, source_files(options.source), _model_files(options))
     benchmarks = []
     for name in options.compare or [options.model]:
         estimator = make_estimator(argparse.Namespace(**{**vars(options), "model": name}))
@@ -255,8 +253,11 @@ def _progress(items: Any, total: int | None, unit: str) -> Any:
 
 
 def _model_files(options: argparse.Namespace) -> list[Path]:
-    """What no output may be written over: the files of the model, and of what finds people for it."""
-    return [*model_files(options.model), *model_files(options.detector)]
+    """What no output may be written over: the files of the models, and of what finds people for them."""
+    from edgepose.zoo.local import model_files
+
+    names = [options.model, options.detector, *(getattr(options, "compare", None) or [])]
+    return [file for name in names for file in model_files(name)]
 
 
 def _check_output(path: Path, files: Iterable[Path], models: Iterable[Path] = ()) -> None:

@@ -118,6 +118,18 @@ def test_one_bad_picture_does_not_stop_a_folder(model, photo, tmp_path, capsys):
     assert len(json.loads((tmp_path / "o.json").read_text())) == 2
 
 
+def test_a_folder_of_bad_pictures_leaves_older_results(model, photo, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(photo.read_bytes()[:60])
+    (tmp_path / "o.json").write_text("yesterday's")
+    assert run("run", folder, "--model", model, "--json", tmp_path / "o.json", "--save", tmp_path / "new") == 1
+    assert "nothing of it can be read; skipped 2, such as" in failure(capsys)
+    assert (tmp_path / "o.json").read_text() == "yesterday's"
+    assert not (tmp_path / "new").exists()
+
+
 def _huge_png(path: Path) -> None:
     header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (20000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
     path.write_bytes(header + b"\x00" * 100)

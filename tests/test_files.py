@@ -107,7 +107,7 @@ def test_a_write_protected_file_is_no_place(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_list_goes_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "a.json").write_text("old")
     for name, target in (("link", "there/a.json"), ("dangling", "there/b.json")):
@@ -115,8 +115,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         JsonList(tmp_path / name).close()
         assert (tmp_path / name).is_symlink()
         assert (tmp_path / target).read_text() == "[]\n"
-        write_file(tmp_path / name, b"new")
-        assert (tmp_path / target).read_text() == "new"
+
+
+def test_a_picture_does_not_go_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("somebody's")
+    (tmp_path / "out.jpg").symlink_to("photo.jpg")
+    write_file(tmp_path / "out.jpg", b"new")
+    assert (tmp_path / "photo.jpg").read_text() == "somebody's"
+    assert (tmp_path / "out.jpg").read_text() == "new"
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no /dev/fd here")

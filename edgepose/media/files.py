@@ -33,16 +33,15 @@ class Arrival:
     If the process is killed, the part stays: it has the name of the file, hidden by a dot, and ends in `.part` and `suffix`.
 
     Args:
-        path: Where the file will be; if that is a symbolic link, where the link leads.
+        place: Where the file will be. A symbolic link there is replaced; resolve it for what it leads to.
         suffix: Of the part, where a writer looks at it.
     """
 
-    def __init__(self, path: Path, suffix: str = "") -> None:
-        self._path = path
-        self._place = Path(os.path.realpath(path))
+    def __init__(self, place: Path, suffix: str = "") -> None:
+        self._place = place
         self._made: list[Path] = []  # Folders, the innermost first.
         # Nothing but ASCII: some libraries take no other names.
-        named = re.sub(r"[^0-9A-Za-z_-]", "_", path.stem)[:_NAMED]
+        named = re.sub(r"[^0-9A-Za-z_-]", "_", place.stem)[:_NAMED]
         self.part = self._place.with_name(f".{named}.{secrets.token_hex(4)}.part{suffix}")
 
     @property
@@ -54,15 +53,18 @@ class Arrival:
         """Make missing folders, so that the part can be written.
 
         Raises:
-            OSError: They cannot be made, or the older file may not be replaced: it is a folder, or write-protected.
+            OSError: They cannot be made, or what is there may not be replaced: a folder, a device, a write-protected file.
         """
         if self._place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if self._place.exists() and not self._place.is_file():
+            raise OSError(errno.EINVAL, "it is a device or a pipe")
         if self._place.exists() and not os.access(self._place, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         folder = self._place.parent
-        self._made = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            self._made = [each for each in (folder, *folder.parents) if not each.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
 
     def arrive(self) -> None:
         """Move the part to its place. An older file goes, and leaves its rights to the new one.
@@ -76,7 +78,7 @@ class Arrival:
 
     def stranded(self, error: OSError) -> OutputError:
         """The error to raise where results are not given up because they cannot be moved."""
-        return OutputError(f"{self._path}: cannot be written: {error.strerror or error}; it is kept as {self.part}")
+        return OutputError(f"{self._place}: cannot be written: {error.strerror or error}; it is kept as {self.part}")
 
     def discard(self) -> None:
         """Delete the part, if it is there, and folders that were made for it, if nothing is in them."""
@@ -99,7 +101,7 @@ def written_straight(path: Path) -> bool:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, then move it into place; missing folders are made.
+    """Write `data` beside `path`, then move it into place; missing folders are made. A symbolic link is replaced.
 
     Raises:
         OutputError: The file cannot be written; what was there before is untouched.
@@ -135,7 +137,7 @@ class JsonList:
     Lines one by one, and a list when it is closed, where no closing bracket can be written over.
 
     Args:
-        path: The file, which takes the place of an older one; or "-" for standard output.
+        path: The file, which takes the place of an older one, or a link to it; or "-" for standard output.
         lines: JSON Lines: a value a line, and no brackets.
         lone: A single value stands without brackets.
 
@@ -155,7 +157,7 @@ class JsonList:
         self._arrival: Arrival | None = None
         try:
             if not self._to_stdout and not written_straight(self._path):
-                self._arrival = Arrival(self._path)
+                self._arrival = Arrival(Path(os.path.realpath(path)))
         except OSError as error:
             raise unwritable(self._path, error) from None
         if self._arrival is None:

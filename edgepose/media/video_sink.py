@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class VideoSink:
         if self._path.suffix.lower() not in VIDEO_CODECS:
             raise OutputError(f"{path}: unknown video suffix {self._path.suffix!r}; expected one of {', '.join(VIDEO_CODECS)}")
         check_folder(self._path.parent)
-        self._arrival = Arrival(self._path, self._path.suffix)
+        self._arrival = Arrival(Path(os.path.realpath(path)), self._path.suffix)
         self._writer: Any = None
         self._first = (0, 0)  # Height and width of the first frame, ...
         self._size = (0, 0)  # ... and of the video.
@@ -66,9 +67,12 @@ class VideoSink:
         """Finish the file, and make sure that its last frame can be read; closing twice does no harm."""
         if self._writer is None:
             return
-        self._release()
-        plays, is_whole = self._played()
-        kept = self._arrive(plays)
+        plays = is_whole = True  # As far as is known, should Ctrl-C come now.
+        try:
+            self._release()
+            plays, is_whole = self._played()
+        finally:
+            kept = self._arrive(plays)
         if not is_whole:
             raise OutputError(f"{self._path}: the video is not whole, of {self._count} frames; is the disk full?{kept}")
 
