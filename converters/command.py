@@ -17,7 +17,7 @@ from typing import Any
 
 from converters.files import spare
 from edgepose.errors import EdgePoseError, InputError, MissingExtraError
-from edgepose.signals import ended_by_signals
+from edgepose.process import ended_by_signals
 from edgepose.zoo.registry import Model
 
 EXTRA = "convert"
@@ -26,15 +26,15 @@ EXTRA = "convert"
 def run(program: str, work: Callable[[], None], *, log: int = logging.INFO) -> int:
     """Do the work of a program; its exit status. What is logged below level `log` does not show."""
     logging.basicConfig(format="%(message)s", level=log)
-    try:
-        with ended_by_signals():
+    with ended_by_signals():
+        try:
             work()
-    except EdgePoseError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; nothing was written", file=sys.stderr)
-        return 130
+        except EdgePoseError as error:
+            print(f"{program}: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"{program}: interrupted; nothing was written", file=sys.stderr)
+            return 130
     return 0
 
 

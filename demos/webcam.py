@@ -17,9 +17,6 @@ TITLE = "edgepose"
 
 
 def main(source: str = "0") -> int:
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        print("no window can be opened: there is no screen here (DISPLAY is not set)", file=sys.stderr)
-        return 1  # OpenCV would end the program without a word.
     # Height 256 instead of the model's 368: twice as fast, and people who sit at a desk are large enough.
     estimator = edgepose.PoseEstimator(input_size=256)
     shown = time.perf_counter()
@@ -52,4 +49,7 @@ def main(source: str = "0") -> int:
 
 
 if __name__ == "__main__":
+    # OpenCV would end the program without a word.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        sys.exit("no window can be opened: there is no screen here (DISPLAY is not set)")
     sys.exit(main(*sys.argv[1:2]))

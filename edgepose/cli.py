@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import edgepose
 from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.process import ended_by_signals, fill_standard_streams
 from edgepose.server.command import add_serve_options, serve
-from edgepose.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from edgepose.media.sources import Source
@@ -37,34 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenCV and its FFmpeg print pages about a missing camera or a damaged video, which the errors here say in a line.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    _fill_standard_streams()
+    fill_standard_streams()
     command: Callable[[argparse.Namespace], int] = options.command
-    try:
-        with ended_by_signals():
+    with ended_by_signals():
+        try:
             return command(options)
-    except EdgePoseError as error:
-        print(f"edgepose: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("edgepose: interrupted; what was computed is kept", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output is gone, as with `| head`; keep the interpreter from flushing into nothing at exit.
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _fill_standard_streams() -> None:
-    """Open /dev/null for those of the standard streams that are closed (`2>&-`).
-
-    The next file that is opened would get the number, and a library's messages would go into the results.
-    """
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(number)
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the program ends)
+        except EdgePoseError as error:
+            print(f"edgepose: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("edgepose: interrupted; what was computed is kept", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            # The reader of our output is gone, as with `| head`; keep the interpreter from flushing into nothing at exit.
+            if sys.stdout is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
 
 def _run(options: argparse.Namespace) -> int:

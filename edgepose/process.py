@@ -1,11 +1,26 @@
-"""Signals that end a program end it as Ctrl-C does: what was computed is put away first."""
+"""What a program asks of its process: standard streams that are there, and signals that end it as cleanly as Ctrl-C does."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+
+def fill_standard_streams() -> None:
+    """Open /dev/null for those of the standard streams that are closed (`2>&-`).
+
+    The next file that is opened would get the number, and a library's messages would go into the results.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the program ends)
 
 
 @contextmanager
@@ -16,6 +31,9 @@ def ended_by_signals() -> Iterator[None]:
     first one set off, the files being finished.
     """
     ended = False
+    if threading.current_thread() is not threading.main_thread():  # No other may set handlers.
+        yield
+        return
 
     def end(*_: object) -> None:
         nonlocal ended
