@@ -9,6 +9,8 @@ machine falls on all of them alike. Needs the extra "convert".
 
 from __future__ import annotations
 
+import edgepose  # isort: skip  # noqa: F401 (before NNCF and OpenVINO, which call home otherwise)
+
 import argparse
 import contextlib
 import json

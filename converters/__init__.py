@@ -5,3 +5,5 @@ python -m converters.hrnet --help
 python -m converters.fold --help
 python -m converters.quantize --help
 """
+
+import edgepose  # noqa: F401 (before any module here imports OpenVINO, which calls home otherwise)

@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from converters.files import spare
 from edgepose.errors import EdgePoseError, InputError, MissingExtraError
+from edgepose.process import ended_by_signals
 from edgepose.zoo.registry import Model
 
 EXTRA = "convert"
@@ -24,14 +26,15 @@ EXTRA = "convert"
 def run(program: str, work: Callable[[], None], *, log: int = logging.INFO) -> int:
     """Do the work of a program; its exit status. What is logged below level `log` does not show."""
     logging.basicConfig(format="%(message)s", level=log)
-    try:
-        work()
-    except EdgePoseError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; nothing was written", file=sys.stderr)
-        return 130
+    with ended_by_signals():
+        try:
+            work()
+        except EdgePoseError as error:
+            print(f"{program}: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"{program}: interrupted; nothing was written", file=sys.stderr)
+            return 130
     return 0
 
 
@@ -86,7 +89,9 @@ def export_arguments(options: argparse.Namespace, entry: Model, name: str) -> di
 
     Raises:
         InputError: The size is not one that the network takes.
+        OutputError: The checkpoint itself would be written over.
     """
+    spare(options.output, options.name or name, [options.checkpoint, *options.photos])
     if any(side % entry.multiple for side in options.size):
         raise InputError(f"--size is {'x'.join(map(str, options.size))}; expected multiples of {entry.multiple}")
     model = replace(

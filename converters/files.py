@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import openvino as ov
 
 from edgepose.errors import OutputError
 from edgepose.media.files import unwritable
+from edgepose.media.outputs import check_file
 
 
 def check_writable(folder: Path) -> None:
@@ -25,6 +26,16 @@ def check_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be written: {there} is a file; give another folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: cannot be written: no right to write in {there}; give another folder")
+
+
+def spare(folder: Path, name: str, inputs: Sequence[Path]) -> None:
+    """Make sure that none of the files NAME.xml, NAME.bin and so on in `folder` is one that is read.
+
+    Raises:
+        OutputError: One is, or is a folder.
+    """
+    for suffix in (".xml", ".bin", ".onnx", ".yaml", ".md"):
+        check_file(folder / f"{name}{suffix}", inputs, "what is read here")
 
 
 @contextmanager

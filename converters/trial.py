@@ -12,7 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from converters import command
-from converters.files import arriving, check_writable, save_network
+from converters.files import arriving, check_writable, save_network, spare
 from converters.gate import AccuracyGate, AgreementGate, Gate
 from converters.pictures import Estimate, InputSize, find_images, network_inputs
 from edgepose.engines.openvino import RT_INFO_KEY, read_network
@@ -21,6 +21,7 @@ from edgepose.estimator import locate
 from edgepose.evaluation import evaluate
 from edgepose.geometry import bucket_width
 from edgepose.media.images import read_image
+from edgepose.zoo.local import model_files
 from edgepose.zoo.registry import Model, to_yaml
 
 
@@ -69,6 +70,9 @@ def prepare(options: argparse.Namespace) -> Trial:
     """
     check_writable(options.output)
     path, model = locate(options.model)
+    if options.name is not None:  # The default is another name than the model's.
+        given = [] if options.annotations is None else [options.annotations]
+        spare(options.output, options.name, [path, *model_files(options.model), *given])
     if model.task == "detector":
         raise ModelError(f"{model.name} is a detector; expected a model that finds keypoints")
     network = read_network(path)

@@ -1,13 +1,14 @@
 """The least there is to write: `python demos/minimal.py photo.jpg` prints who is in a photo, and draws them into poses.jpg."""
 
 import sys
+from pathlib import Path
 
 import cv2
 
 import edgepose
 
+assert not Path("poses.jpg").exists() or not Path("poses.jpg").samefile(sys.argv[1]), "poses.jpg would be drawn over"
 image = cv2.imread(sys.argv[1])  # (H, W, 3) uint8 BGR
 poses = edgepose.PoseEstimator()(image)
-for person in poses:
-    print(f"{person.confidence[0]:.2f} confident, box {person.boxes[0].round().tolist()}")
+print(*(f"{person.confidence[0]:.2f} confident, box {person.boxes[0].round().tolist()}" for person in poses), sep="\n")
 cv2.imwrite("poses.jpg", edgepose.draw_poses(image, poses))

@@ -10,6 +10,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,17 @@ def rows(frame: edgepose.EstimatedFrame) -> Iterator[tuple[object, ...]]:
 
 def main(source: str, path: str | None = None) -> int:
     try:
+        if path is not None and Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
+            print(f"{path}: is the source itself; give another name", file=sys.stderr)
+            return 1
+        # The photos of a folder have nothing to do with each other: nobody walks from one into the next.
+        frames = edgepose.PoseEstimator().stream(source, track=not Path(source).is_dir())
+        first = next(frames, None)  # Before the file is touched: the source may be none.
         # Python writes the line ends by itself that CSV asks for, hence newline="".
         with nullcontext(sys.stdout) if path is None else open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
-            # The photos of a folder have nothing to do with each other: nobody walks from one into the next.
-            for frame in edgepose.PoseEstimator().stream(source, track=not Path(source).is_dir()):
+            for frame in () if first is None else chain([first], frames):
                 table.writerows(rows(frame))
     except (edgepose.EdgePoseError, OSError) as error:
         print(error, file=sys.stderr)

@@ -5,6 +5,7 @@ SOURCE is a camera number (default 0), /dev/video0, picamera, an rtsp:// or http
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -48,4 +49,7 @@ def main(source: str = "0") -> int:
 
 
 if __name__ == "__main__":
+    # OpenCV would end the program without a word.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        sys.exit("no window can be opened: there is no screen here (DISPLAY is not set)")
     sys.exit(main(*sys.argv[1:2]))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgepose.privacy import keep_quiet
+
 if TYPE_CHECKING:
     from edgepose.decoding import decode_poses
     from edgepose.drawing import draw_poses
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
 
 __version__ = "0.1.0"
+
+# Here, because OpenVINO reports as soon as it is imported, and every module of edgepose that imports it comes after this one.
+keep_quiet()
 
 # Where each public name lives. Nothing is imported before it is asked for: OpenVINO, OpenCV and Numba take a second to
 # load, and `import edgepose` should take none.

@@ -1,6 +1,7 @@
 """The command `edgepose`: parses, calls, prints. No logic of its own.
 
 Exit status: 0 done; 1 the work failed, with one line on stderr; 2 wrong usage; 130 interrupted, what was computed is kept.
+Before anything is written, all is checked: the options, the outputs, the screen, the source and the model.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgepose
-from edgepose.errors import EdgePoseError, MissingExtraError
+from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.process import ended_by_signals, fill_standard_streams
 from edgepose.server.command import add_serve_options, serve
 
 if TYPE_CHECKING:
@@ -36,44 +37,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenCV and its FFmpeg print pages about a missing camera or a damaged video, which the errors here say in a line.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # A service that is stopped ends as cleanly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    fill_standard_streams()
     command: Callable[[argparse.Namespace], int] = options.command
-    try:
-        return command(options)
-    except EdgePoseError as error:
-        print(f"edgepose: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("edgepose: interrupted; what was computed is kept", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output is gone, as with `| head`; keep the interpreter from flushing into nothing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    with ended_by_signals():
+        try:
+            return command(options)
+        except EdgePoseError as error:
+            print(f"edgepose: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("edgepose: interrupted; what was computed is kept", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            # The reader of our output is gone, as with `| head`; keep the interpreter from flushing into nothing at exit.
+            if sys.stdout is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
 
 def _run(options: argparse.Namespace) -> int:
     from edgepose.media.sinks import open_sinks
     from edgepose.media.sources import open_source
-    from edgepose.media.window import Window
+    from edgepose.media.window import Window, check_screen
     from edgepose.streaming import watch
 
+    if options.show:
+        check_screen()
     with ExitStack() as stack:
         source = stack.enter_context(open_source(options.source, max_frames=options.max_frames, camera=make_camera(options)))
-        sinks = stack.enter_context(open_sinks(source, save=options.save, poses=options.json, format=options.format))
-        window = stack.enter_context(Window(f"edgepose: {source.name}")) if options.show else None
+        outputs = open_sinks(source, save=options.save, poses=options.json, format=options.format, spared=_model_files(options))
+        sinks = stack.enter_context(outputs)
         estimator = make_estimator(options)
-        watched = watch(
-            estimator,
-            source,
-            sinks=sinks,
-            window=window,
-            hud=options.hud,
-            track=options.track,
-            smooth=options.smooth,
-            progress=lambda frames: _progress(frames, source.total, "frames"),
-        )
+        window = stack.enter_context(Window(f"edgepose: {source.name}")) if options.show else None
+        try:
+            watched = watch(
+                estimator,
+                source,
+                sinks=sinks,
+                window=window,
+                hud=options.hud,
+                track=options.track,
+                smooth=options.smooth,
+                progress=lambda frames: _progress(frames, source.total, "frames"),
+            )
+        except EdgePoseError as error:
+            if sinks.written and (options.save or options.json):
+                error.args = (f"{error}; what was found in {_count(sinks.written, 'frame')} before is kept",)
+            raise
     _report_run(source, watched)
     return 1 if source.skipped else 0
 
@@ -91,15 +101,18 @@ def _report_run(source: Source, watched: Watched) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from edgepose.drawing import draw_poses
-    from edgepose.media.images import read_image, write_image
+    from edgepose.media.images import IMAGE_SUFFIXES, read_image, write_image
 
+    output = Path(options.output)
+    if output.suffix.lower() not in IMAGE_SUFFIXES:
+        raise OutputError(f"{output}: unknown image suffix {output.suffix!r}; expected one of {', '.join(IMAGE_SUFFIXES)}")
+    _check_output(output, [] if options.image is None else [options.image], _model_files(options))
     image = _sample_photo() if options.image is None else read_image(options.image)
     estimator = make_estimator(options)
     estimator(image)  # the first call compiles for this picture's shape
     started = time.perf_counter()
     poses = estimator(image)
     milliseconds = (time.perf_counter() - started) * 1000
-    output = Path(options.output)
     write_image(output, draw_poses(image, poses))
     print(f"{_count(len(poses), 'person', 'people')} found by {estimator.model.name} in {milliseconds:.0f} ms")
     for number, person in enumerate(poses, 1):
@@ -149,7 +162,18 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
+    from edgepose.estimator import MIN_SCORE
     from edgepose.evaluation import evaluate
+
+    if options.json:
+        _check_figures(options.json, [options.annotations], _model_files(options))
+
+    def listed(images: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        """The images of the annotations, which are known only now, as they go by."""
+        if options.json:
+            _check_output(options.json, [options.images / image["file_name"] for image in images])
+        progress: Iterable[dict[str, Any]] = _progress(images, None, "images")
+        return progress
 
     estimator = make_estimator(options)
     evaluation = evaluate(
@@ -158,9 +182,16 @@ def _eval(options: argparse.Namespace) -> int:
         options.images,
         boxes=options.boxes,
         max_images=options.max_images,
-        progress=lambda items: _progress(items, None, "images"),
+        progress=listed,
     )
-    report = {**evaluation.to_dict(), "model": estimator.model.name, "input_size": estimator.input_size, "boxes": options.boxes}
+    protocol = {
+        "model": estimator.model.name,
+        "input_size": estimator.input_size,
+        "boxes": options.boxes,
+        "min_score": MIN_SCORE if options.min_score is None else options.min_score,
+        "flip_test": options.flip_test and estimator.model.task == "top-down",
+    }
+    report = {**evaluation.to_dict(), **protocol}
     if options.json:
         _write_json(options.json, report)
     for name, value in evaluation.figures.items():
@@ -169,16 +200,19 @@ def _eval(options: argparse.Namespace) -> int:
         f"height {estimator.input_size}" if isinstance(estimator.input_size, int) else "x".join(map(str, estimator.input_size))
     )
     print(
-        f"{estimator.model.name}, input {size}, keypoints from score {options.min_score}, {evaluation.images} images of "
+        f"{estimator.model.name}, input {size}, keypoints from score {protocol['min_score']:g}, {evaluation.images} images of "
         f"{options.annotations}, {'boxes of the annotations, ' if options.boxes == 'annotations' else ''}single scale, "
-        f"{'flip test' if options.flip_test else 'no flip test'}; percent, pycocotools"
+        f"{'flip test' if protocol['flip_test'] else 'no flip test'}; percent, pycocotools"
     )
     return 0
 
 
 def _benchmark(options: argparse.Namespace) -> int:
     from edgepose.benchmark import benchmark, table
+    from edgepose.media.sources import source_files
 
+    if options.json:
+        _check_figures(options.json, source_files(options.source), _model_files(options))
     benchmarks = []
     for name in options.compare or [options.model]:
         estimator = make_estimator(argparse.Namespace(**{**vars(options), "model": name}))
@@ -204,6 +238,32 @@ def _progress(items: Any, total: int | None, unit: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(items, total=total, unit=f" {unit}", disable=None, leave=False)  # None: silent if stderr is no terminal
+
+
+def _model_files(options: argparse.Namespace) -> list[Path]:
+    """What no output may be written over: the files of the models, and of what finds people for them."""
+    from edgepose.zoo.local import model_files
+
+    names = [options.model, options.detector, *(getattr(options, "compare", None) or [])]
+    return [file for name in names for file in model_files(name)]
+
+
+def _check_output(path: Path, files: Iterable[Path], models: Iterable[Path] = ()) -> None:
+    """Make sure that a file can be written as `path`, and is none of `files`, which are read, nor of `models`."""
+    from edgepose.media.outputs import check_file
+
+    check_file(path, files)
+    check_file(path, models, "a file of the model")
+
+
+def _check_figures(path: Path, files: Iterable[Path], models: Iterable[Path]) -> None:
+    """`_check_output` for JSON."""
+    from edgepose.media.images import IMAGE_SUFFIXES
+    from edgepose.media.video_sink import VIDEO_CODECS
+
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_CODECS):
+        raise OutputError(f"{path}: has the suffix of a picture or video; figures go to a .json")
+    _check_output(path, files, models)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

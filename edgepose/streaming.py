@@ -18,6 +18,7 @@ from typing import Literal
 
 from edgepose.ahead import Ahead
 from edgepose.drawing import draw_poses
+from edgepose.errors import SourceError
 from edgepose.estimator import EstimatedFrame, PoseEstimator
 from edgepose.hud import Hud
 from edgepose.media.sinks import Sinks
@@ -100,7 +101,7 @@ def watch(
         progress: Wraps the frames, to tell how far it is.
 
     Raises:
-        SourceError: The source cannot be read.
+        SourceError: The source cannot be read, or nothing of it.
         OutputError: A file cannot be written.
     """
     meter = Hud()
@@ -121,4 +122,7 @@ def watch(
                 shown = meter.draw(picture(), len(frame.poses), source.dropped) if hud else picture()
                 if not window.show(shown):
                     break
+    if not frames and source.skipped:
+        place, reason = source.skipped[0]
+        raise SourceError(f"{source.name}: nothing of it can be read; skipped {len(source.skipped)}, such as {place}: {reason}")
     return Watched(frames, people, source.dropped, last - first)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import edgepose  # isort: skip  (before the modules below import OpenVINO, which calls home otherwise)
+
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -11,8 +13,6 @@ from types import ModuleType
 
 import pytest
 import tiny_models
-
-import edgepose
 
 
 @pytest.fixture(scope="session")

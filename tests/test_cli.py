@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 import tiny_models
 
 from edgepose.cli import main
+
+needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="no sh to close streams with")
 
 
 @pytest.fixture
@@ -114,6 +118,18 @@ def test_one_bad_picture_does_not_stop_a_folder(model, photo, tmp_path, capsys):
     assert len(json.loads((tmp_path / "o.json").read_text())) == 2
 
 
+def test_a_folder_of_bad_pictures_leaves_older_results(model, photo, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(photo.read_bytes()[:60])
+    (tmp_path / "o.json").write_text("yesterday's")
+    assert run("run", folder, "--model", model, "--json", tmp_path / "o.json", "--save", tmp_path / "new") == 1
+    assert "nothing of it can be read; skipped 2, such as" in failure(capsys)
+    assert (tmp_path / "o.json").read_text() == "yesterday's"
+    assert not (tmp_path / "new").exists()
+
+
 def _huge_png(path: Path) -> None:
     header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (20000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
     path.write_bytes(header + b"\x00" * 100)
@@ -163,6 +179,178 @@ def test_corrupt_weights(model, photo, capsys):
 def test_absent_device(model, photo, capsys):
     assert run("run", photo, "--model", model, "--device", "GPU.7") == 1
     assert "OpenVINO finds here" in failure(capsys)
+
+
+def spellings(path: Path) -> dict[str, Path]:
+    """Other names of a file that is there, in a folder of their own; the suffix is `path`'s."""
+    folder = path.parent / "names"
+    folder.mkdir()
+    (folder / f"symbolic{path.suffix}").symlink_to(path)
+    (folder / f"hard{path.suffix}").hardlink_to(path)
+    return {
+        "itself": path,
+        "symbolic link": folder / f"symbolic{path.suffix}",
+        "hard link": folder / f"hard{path.suffix}",
+        "dots": folder / ".." / path.name,
+    }
+
+
+@pytest.mark.parametrize("name", ["itself", "symbolic link", "hard link", "dots"])
+@pytest.mark.parametrize(("source", "option"), [("s.ts", "--json"), ("s", "--json"), ("s.avi", "--save"), ("s.png", "--save")])
+def test_a_source_is_never_overwritten(model, photo, tmp_path, capsys, source, option, name):
+    file = tmp_path / source
+    file.write_bytes((photo if source == "s.png" else write_video(tmp_path / "v.avi", 3)).read_bytes())
+    before = file.read_bytes()
+    assert run("run", file, "--model", model, option, spellings(file)[name]) == 1
+    assert "is the source itself" in failure(capsys)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("pattern", ["", "*.png"], ids=["folder", "pattern"])
+@pytest.mark.parametrize(("option", "target"), [("--save", "photos/a.png"), ("--save", "other.png"), ("--json", "other.json")])
+def test_none_of_several_sources_is_overwritten(model, photo, tmp_path, capsys, pattern, option, target):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(photo.read_bytes())
+    for name in ("other.png", "other.json"):
+        (tmp_path / name).hardlink_to(tmp_path / "photos" / "a.png")
+    assert run("run", tmp_path / "photos" / pattern, "--model", model, option, tmp_path / target) == 1
+    assert "is the source itself" in failure(capsys)
+    assert (tmp_path / target).read_bytes() == photo.read_bytes()
+
+
+@pytest.mark.parametrize("way", ["itself", "link", "links in it", "file in it"])
+def test_a_folder_of_sources_is_no_place_for_pictures(model, photo, tmp_path, capsys, way):
+    folder, other = tmp_path / "photos", tmp_path / "other"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(photo.read_bytes())
+    source = folder / "a.png" if way == "file in it" else folder
+    if way == "link":
+        other.symlink_to(folder)
+    elif way == "links in it":
+        other.mkdir()
+        (other / "b.png").hardlink_to(folder / "a.png")
+    assert run("run", source, "--model", model, "--save", other if way in ("link", "links in it") else folder) == 1
+    assert "is the source itself" in failure(capsys)
+    assert (folder / "a.png").read_bytes() == photo.read_bytes()
+
+
+def test_what_is_written_beside_a_source_is_no_matter(model, photo, tmp_path):
+    video = write_video(tmp_path / "v.avi", 2)
+    for option, target in (("--save", tmp_path), ("--json", tmp_path / "v.json"), ("--save", tmp_path / "v.mp4")):
+        assert run("run", video, "--model", model, option, target) == 0
+    assert run("run", photo, "--model", model, "--json", tmp_path, "--format", "openpose") == 0
+    names = ["photo_keypoints.json", "v.json", "v.mp4", "v_000000.jpg", "v_000001.jpg"]
+    assert set(names) <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["tiny.xml", "tiny.bin", "tiny.yaml"])
+def test_a_model_is_never_overwritten(model, photo, tmp_path, capsys, name):
+    before = (tmp_path / name).read_bytes()
+    for arguments in (["run", photo], ["benchmark"], ["eval", "--annotations", photo, "--images", tmp_path]):
+        assert run(*arguments, "--model", model, "--json", tmp_path / name) == 1
+        assert "is a file of the model" in failure(capsys)
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_model_of_the_zoo_is_never_overwritten(models_in_reach, photo, capsys):
+    assert run("models", "download", "openpose-mobilenet-v2-small") == 0
+    path = Path(capsys.readouterr().out.strip())
+    before = path.read_bytes()
+    assert run("run", photo, "--model", "openpose-mobilenet-v2-small", "--json", path) == 1
+    assert "is a file of the model" in failure(capsys)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("save", "json"), [("a", "a"), ("a", "./a"), ("a", "link"), ("out/pictures", "out"), ("out.jpg", "out.jpg/a.json")]
+)
+def test_two_outputs_are_never_one(model, photo, tmp_path, capsys, save, json):
+    (tmp_path / "link").symlink_to("a")
+    assert run("run", photo, "--model", model, "--save", tmp_path / save, "--json", f"{tmp_path}/{json}") == 1
+    assert "each its own name" in failure(capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "photo.png", "tiny.bin", "tiny.xml", "tiny.yaml"]
+
+
+def test_a_photo_is_not_drawn_over_by_the_demo(model, photo, tmp_path, capsys):
+    before = photo.read_bytes()
+    for target in spellings(photo).values():
+        assert run("demo", "--model", model, "--image", photo, "--output", target) == 1
+        assert "is the source itself" in failure(capsys)
+    assert photo.read_bytes() == before
+
+
+def test_a_benchmark_does_not_overwrite_its_source(model, tmp_path, capsys):
+    source = tmp_path / "s.ts"
+    source.write_bytes(write_video(tmp_path / "v.avi", 3).read_bytes())
+    before = source.read_bytes()
+    for target in spellings(source).values():
+        assert run("benchmark", "--model", model, "--source", source, "--json", target) == 1
+        assert "is the source itself" in failure(capsys)
+    assert run("benchmark", "--model", model, "--source", tmp_path / "v.avi", "--json", tmp_path / "v.avi") == 1
+    assert "suffix of a picture or video" in failure(capsys)
+    assert source.read_bytes() == before
+
+
+BAD_BEGINNINGS = {
+    "model": ["--model", "typo"],
+    "height": ["--height", "250"],
+    "device": ["--device", "GPU.7"],
+    "score": ["--min-score", "7"],
+    "screen": ["--show"],
+    "suffix": ["--save", "o.gif"],
+    "source": [],
+}
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["older files", "new files"])
+@pytest.mark.parametrize("arguments", BAD_BEGINNINGS.values(), ids=BAD_BEGINNINGS)
+def test_what_fails_at_the_beginning_touches_nothing(model, photo, tmp_path, monkeypatch, capsys, arguments, old):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    if not arguments:
+        photo.write_bytes(photo.read_bytes()[:60])
+    folder = tmp_path / "results"
+    outputs = {"--json": folder / "o.json", "--save": folder / "pictures" / "o.png"}
+    if old:
+        for path in outputs.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("yesterday's")
+    given = [part for option, path in outputs.items() if option not in arguments for part in (option, path)]
+    assert run("run", photo, "--model", model, *given, *arguments) == 1
+    failure(capsys)
+    assert folder.exists() is old
+    for path in outputs.values() if old else ():
+        assert path.read_text() == "yesterday's"
+        assert os.listdir(path.parent) in (["o.png"], ["o.json", "pictures"], ["pictures", "o.json"])
+
+
+def test_an_error_in_the_middle_keeps_what_was_found_and_says_so(model, tmp_path, monkeypatch, capsys):
+    from edgepose.drawing import draw_poses
+    from edgepose.errors import SourceError
+
+    calls = iter(range(100))
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 2:
+            raise SourceError("the camera is gone")
+        return draw_poses(*arguments, **options)
+
+    monkeypatch.setattr("edgepose.streaming.draw_poses", broken)
+    video = write_video(tmp_path / "v.avi", 5)
+    assert run("run", video, "--model", model, "--json", tmp_path / "o.jsonl", "--save", tmp_path / "o.mp4") == 1
+    assert "the camera is gone; what was found in 2 frames before is kept" in failure(capsys)
+    assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 3
+    assert cv2.VideoCapture(str(tmp_path / "o.mp4")).read()[0]
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="OpenCV raises an error there")
+def test_a_screen_that_does_not_answer_is_an_error_in_a_line(model, photo, monkeypatch, capsys):
+    monkeypatch.setenv("DISPLAY", ":987")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    assert run("run", photo, "--model", model, "--show") == 1
+    assert "the screen does not answer or refuses (DISPLAY=:987)" in failure(capsys)
 
 
 @pytest.mark.parametrize("option", ["--save", "--json"])
@@ -251,20 +439,55 @@ def test_eval_prints_figures_and_protocol(model, tmp_path, capsys):
     report = json.loads((tmp_path / "f.json").read_text())
     assert {"AP", "AP50", "AP75", "APm", "APl", "AR", "images", "model", "input_size"} <= set(report)
     assert (report["AP"], report["images"], report["model"], report["input_size"]) == (0, 1, "tiny", 64)
+    assert "keypoints from score 0.05" in printed
+    assert (report["min_score"], report["flip_test"], report["boxes"]) == (0.05, False, "detector")
+    assert run(*arguments, "--json", tmp_path / "f.json", "--min-score", 0.2) == 0
+    assert "keypoints from score 0.2," in capsys.readouterr().out
+    assert json.loads((tmp_path / "f.json").read_text())["min_score"] == 0.2
+
+    (tmp_path / "names").mkdir()
+    inputs = {name: (tmp_path / name).read_bytes() for name in ("a.json", "7.png")}
+    for index, name in enumerate(inputs):
+        (tmp_path / "names" / f"{index}.json").hardlink_to(tmp_path / name)
+        assert run(*arguments, "--json", tmp_path / "names" / f"{index}.json") == 1
+        assert "is the source itself" in failure(capsys)
+    assert run(*arguments, "--json", tmp_path / "7.png") == 1
+    assert "suffix of a picture or video" in failure(capsys)
+    assert inputs == {name: (tmp_path / name).read_bytes() for name in inputs}
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "stop of a service"])
+# Where the tests run in the background, Ctrl-C is ignored, and would be in the command, too.
+SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from edgepose.cli import main; "
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-c", SCRIPT + "sys.exit(main(sys.argv[1:]))", *map(str, arguments)]
+    return subprocess.Popen(command, text=True, **{"stderr": subprocess.PIPE, **options})
+
+
+def wait_for_lines(process: subprocess.Popen[str], folder: Path) -> Path:
+    """The part of o.jsonl, once there is something in it."""
+    while True:
+        for part in folder.glob(".o.*.part"):
+            if part.stat().st_size > 1000:
+                return part
+        assert process.poll() is None, process.communicate()
+
+
+ENDINGS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=["Ctrl-C", "stop of a service", "closed terminal"][: len(ENDINGS)])
 def test_interrupt_keeps_what_was_computed(model, tmp_path, ending):
     video = write_video(tmp_path / "v.avi", 20000)
     out = tmp_path / "o.jsonl"
-    # Where the tests run in the background, Ctrl-C is ignored, and would be in the command, too.
-    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from edgepose.cli import main; "
-    arguments = ["run", str(video), "--model", model, "--json", str(out), "--save", str(tmp_path / "o.mp4")]
-    command = [sys.executable, "-c", script + "sys.exit(main(sys.argv[1:]))", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (out.exists() and out.stat().st_size > 1000):
-        assert process.poll() is None, process.communicate()
+    out.write_text("yesterday's")
+    process = start("run", video, "--model", model, "--json", out, "--save", tmp_path / "o.mp4")
+    wait_for_lines(process, tmp_path)
+    assert out.read_text() == "yesterday's"
     process.send_signal(ending)
+    process.send_signal(ending)  # Terminals send it twice, and people, too.
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in errors
@@ -273,6 +496,50 @@ def test_interrupt_keeps_what_was_computed(model, tmp_path, ending):
     assert 0 < len(lines) < 20000
     capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
     assert capture.read()[0]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_process_that_is_killed_leaves_the_older_file_and_the_part(model, tmp_path):
+    video = write_video(tmp_path / "v.avi", 20000)
+    out = tmp_path / "o.jsonl"
+    out.write_text("yesterday's")
+    process = start("run", video, "--model", model, "--json", out)
+    part = wait_for_lines(process, tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    assert out.read_text() == "yesterday's"
+    assert json.loads(part.read_text().splitlines()[0])["frame"] == 0
+
+
+def test_a_reader_that_leaves_costs_the_other_output_nothing(model, tmp_path):
+    video = write_video(tmp_path / "v.avi", 5000)
+    process = start("run", video, "--model", model, "--json", "-", "--save", tmp_path / "o.mp4", stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert cv2.VideoCapture(str(tmp_path / "o.mp4")).read()[0]
+
+
+@needs_sh
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", ">&- 2>&-", ">&-"])
+def test_closed_standard_streams_cost_no_results(model, photo, tmp_path, closed):
+    command = f'exec "$0" -m edgepose.cli run "$1" --model "$2" --json "$3" {closed}'
+    arguments = ["sh", "-c", command, sys.executable, str(photo), model, str(tmp_path / "o.json")]
+    assert subprocess.run(arguments, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    assert json.loads((tmp_path / "o.json").read_text())["poses"] == []
+
+
+@needs_sh
+def test_results_for_a_closed_standard_output_are_an_error_in_a_line(model, photo):
+    command = 'exec "$0" -m edgepose.cli run "$1" --model "$2" --json - >&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, str(photo), model], check=False, stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("edgepose: -: cannot be written: standard output is closed")
+    assert done.stderr.count("\n") == 1
 
 
 def test_from_another_folder_as_a_command(model, photo, tmp_path):

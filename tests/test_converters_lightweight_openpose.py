@@ -67,6 +67,13 @@ def test_ir_equals_pytorch_on_the_parity_weights(shared, fill, tmp_path):
         np.testing.assert_allclose(got, golden[name], atol=1e-4)
 
 
+def test_the_checkpoint_is_never_written_over(checkpoint, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "small.bin").hardlink_to(checkpoint)
+    assert run(checkpoint, tmp_path / "out") == 1
+    assert "is what is read here" in capsys.readouterr().err
+
+
 def test_a_conversion_that_differs_leaves_no_file(checkpoint, tmp_path, monkeypatch, capsys):
     original = export.to_openvino
 

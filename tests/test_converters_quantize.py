@@ -134,6 +134,18 @@ def test_an_unwritable_output_is_found_before_the_work(tiny, images, tmp_path, m
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_the_model_is_never_written_over(tiny, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "search", lambda *_: pytest.fail("began"))
+    before = tiny.read_bytes()
+    assert run(tiny, images, tiny.parent, "--name", tiny.stem) == 1
+    assert "is what is read here" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "other.bin").symlink_to(tiny.with_suffix(".bin"))
+    assert run(tiny, images, tmp_path / "out", "--name", "other") == 1
+    assert "is what is read here" in capsys.readouterr().err
+    assert tiny.read_bytes() == before
+
+
 @pytest.mark.parametrize("options", [["--subset", "0"], ["--preset", "best"], ["--name", "a/b"], ["--max-images", "-3"]])
 def test_wrong_usage(tiny, images, tmp_path, options):
     with pytest.raises(SystemExit) as caught:

@@ -129,6 +129,31 @@ def test_poses_to_csv(photo, video, tmp_path):
     assert [float(row["seconds"]) for row in noses[:2]] == [0.5, 0.6]
 
 
+def test_a_demo_never_overwrites_its_source(photo, tmp_path):
+    before = photo.read_bytes()
+    (tmp_path / "poses.jpg").write_bytes(before)
+    done = demo("minimal.py", "poses.jpg", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "would be drawn over" in done.stderr
+    done = demo("poses_to_csv.py", "poses.jpg", "./poses.jpg", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "./poses.jpg: is the source itself; give another name\n")
+    assert (tmp_path / "poses.jpg").read_bytes() == before
+
+
+def test_a_table_stays_as_it_was_if_there_is_no_source(tmp_path):
+    (tmp_path / "poses.csv").write_text("old")
+    assert demo("poses_to_csv.py", "absent.mp4", "poses.csv", cwd=tmp_path).returncode == 1
+    assert (tmp_path / "poses.csv").read_text() == "old"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenCV raises an error there")
+def test_a_window_without_a_screen_is_an_error_in_a_line(video, tmp_path):
+    done = demo("webcam.py", video, cwd=tmp_path, DISPLAY="", WAYLAND_DISPLAY="")
+    assert done.returncode == 1
+    assert done.stderr.startswith("no window can be opened")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(("name", "status"), [("count_people.py", 1), ("poses_to_csv.py", 1)])
 def test_a_missing_source_is_one_line(name, status, tmp_path):
     done = demo(name, "absent.mp4", cwd=tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,8 @@ def test_json_lines_of_a_video_have_frame_and_time(tmp_path: Path) -> None:
     with PosesSink(path, "jsonl", timed=True) as sink:
         for i in range(3):
             sink.write(frame("clip.mp4", i, i / 30), people(i))
-            assert len(path.read_text().splitlines()) == i + 1
+            (part,) = tmp_path.glob(".out.*.part")
+            assert len(part.read_text().splitlines()) == i + 1
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [{"frame": i, "timestamp": round(i / 30, 6), **expected_object("clip.mp4", people(i))} for i in range(3)]
 
@@ -184,6 +187,38 @@ def test_what_was_found_before_ctrl_c_is_kept(tmp_path: Path, format: Any, read:
     with pytest.raises(KeyboardInterrupt):
         run()
     assert read(path.read_text()) == [expected_object(f"{i}.jpg", people(i)) for i in range(5)]
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "coco"])
+def test_a_full_disk_keeps_the_frames_before_or_else_the_older_file(
+    tmp_path: Path, small_disk: Callable[[int], AbstractContextManager[None]], format: Any
+) -> None:
+    def run(room: int) -> None:
+        with small_disk(room), PosesSink(tmp_path / "out", format) as sink:
+            for i in range(10):
+                sink.write(frame(f"{i}.jpg", i), people(3))
+
+    (tmp_path / "out").write_text("old")
+    with pytest.raises(OutputError, match="File too large"):
+        run(500)
+    assert (tmp_path / "out").read_text() == "old"
+    with pytest.raises(OutputError, match="File too large"):
+        run(10_000)
+    text = (tmp_path / "out").read_text()
+    kept = [json.loads(line) for line in text.splitlines()] if format == "jsonl" else json.loads(text)
+    assert len(kept) > 2
+    assert files(tmp_path) == ["out"]
+
+
+def test_frames_without_people_are_a_result_too(tmp_path: Path) -> None:
+    def run() -> None:
+        with PosesSink(tmp_path / "out.json", "coco") as sink:
+            sink.write(frame(), people(0))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert json.loads((tmp_path / "out.json").read_text()) == []
 
 
 def test_keypoints_never_overwrite_a_picture(tmp_path: Path) -> None:

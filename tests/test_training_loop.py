@@ -258,6 +258,23 @@ def test_the_command_trains_resumes_and_will_not_overwrite(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("_own_signals")
+def test_what_is_read_is_never_written_over(tmp_path, capsys):
+    training_data.make(tmp_path)
+    (tmp_path / "run").mkdir()
+    inputs = {"weights.pt": loop.BEST, "annotations.json": curves.LOG, "tiny.xml": loop.LAST, "000.png": curves.PLOT}
+    tiny_models.save(tmp_path)
+    (tmp_path / "weights.pt").touch()
+    more = ["--steps", "1", "--init", str(tmp_path / "weights.pt"), "--teacher", str(tmp_path / "tiny.xml")]
+    for name, target in inputs.items():
+        (tmp_path / "run" / target).hardlink_to(tmp_path / name)
+        given = more if name != "000.png" else more[:2]
+        assert command.main([*arguments(tmp_path), *given]) == 1
+        assert f"{target}: is " in capsys.readouterr().err
+        (tmp_path / "run" / target).unlink()
+    assert os.listdir(tmp_path / "run") == []
+
+
+@pytest.mark.usefixtures("_own_signals")
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
     training_data.make(tmp_path)
     (tmp_path / "002.png").unlink()
@@ -272,19 +289,23 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(arguments(tmp_path, "--steps", "many"))
     assert stop.value.code == 2
+    assert not (tmp_path / "run").exists()
+
+
+ENDINGS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 @pytest.fixture
 def _own_signals():
     """Puts back the handlers that the command sets."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in ENDINGS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("_own_signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDINGS)
 def test_a_run_asked_to_stop_ends_cleanly(tmp_path, number, monkeypatch):
     training_data.make(tmp_path)
 

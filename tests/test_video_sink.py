@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -97,6 +98,29 @@ def test_nothing_is_written_where_there_is_no_frame(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_older_video_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    with VideoSink(path) as sink:
+        assert os.listdir(tmp_path) == ["a.mp4"]
+        for i in range(3):
+            sink.write(FRAME, video_frame(i))
+            assert path.read_bytes() == b"old"
+        (part,) = tmp_path.glob(".a.*.part.mp4")
+        assert part.stat().st_size
+    assert len(play(path)[0]) == 3
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+def test_an_error_before_the_first_frame_touches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"old")
+    for path in (tmp_path / "a.mp4", tmp_path / "new" / "b.mp4"):
+        with pytest.raises(RuntimeError), VideoSink(path):
+            raise RuntimeError
+    assert os.listdir(tmp_path) == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == b"old"
+
+
 def test_closing_twice_does_no_harm(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "a.mp4")
     sink.write(FRAME, video_frame(0))
@@ -121,7 +145,7 @@ def test_a_folder_cannot_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
     with (
         VideoSink(tmp_path / "a.mp4") as sink,
-        pytest.raises(OutputError, match=r"a\.mp4: OpenCV cannot write a video of 48 x 32"),
+        pytest.raises(OutputError, match=r"a\.mp4: cannot be written: Is a directory"),
     ):
         sink.write(FRAME, quadrants())
 
@@ -151,3 +175,27 @@ def test_a_full_disk_is_found_at_the_end(
             sink.write(FRAME, random.integers(0, 256, (96, 128, 3), np.uint8))
         with pytest.raises(OutputError, match=r"the video is not whole, of 20 frames; is the disk full\?"):
             sink.close()
+    assert os.listdir(tmp_path) == [f"a{suffix}"]
+
+
+def test_a_full_disk_does_not_cost_a_video_that_plays(
+    tmp_path: Path, small_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 3)
+    random = np.random.default_rng(0)
+    with small_disk(40_000):
+        sink = VideoSink(path)
+        for _ in range(20):
+            sink.write(FRAME, random.integers(0, 256, (96, 128, 3), np.uint8))
+        with pytest.raises(
+            OutputError, match=r"is the disk full\?; an older video stays, what was written is kept as .*\.part"
+        ):
+            sink.close()
+    assert len(play(path)[0]) == 3
+
+
+@pytest.mark.parametrize("name", ["a" * 250 + ".mp4", "é" * 120 + ".avi", "o\udce9.mp4"], ids=["long", "two bytes", "no UTF-8"])
+def test_any_name_that_the_file_system_takes(tmp_path: Path, name: str) -> None:
+    with VideoSink(tmp_path / name) as sink:
+        sink.write(FRAME, video_frame(0))
+    assert os.listdir(tmp_path) == [name]

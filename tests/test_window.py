@@ -17,7 +17,7 @@ from pictures import quadrants
 from edgepose.errors import OutputError
 from edgepose.hud import Hud
 from edgepose.media import window as window_module
-from edgepose.media.window import Window
+from edgepose.media.window import Window, check_screen
 
 
 class Screen:
@@ -98,6 +98,17 @@ def test_snapshots_hold_what_is_shown(
     assert str(first) in caplog.text
 
 
+def test_a_snapshot_takes_no_name_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen_with("s", monkeypatch)
+    monkeypatch.setattr(window_module.time, "strftime", lambda _: "now")
+    for number in (1, 2):
+        (tmp_path / f"edgepose-now-{number}.png").write_text("of another run")
+    with Window("title", snapshots=tmp_path) as window:
+        window.show(quadrants())
+    assert (tmp_path / "edgepose-now-1.png").read_text() == "of another run"
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "edgepose-now-3.png")), quadrants())
+
+
 def test_a_snapshot_that_cannot_be_written_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,6 +182,34 @@ def display() -> Iterator[str]:
             number = numbers.readline().strip()  # which it writes when it is ready
         yield f":{number}"
         server.terminate()
+
+
+def test_a_screen_that_is_there(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    check_screen()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="OpenCV raises an error there")
+@pytest.mark.parametrize(
+    ("screen", "message"), [(None, "there is no screen here"), (":987", r"does not answer or refuses \(DISPLAY=:987\)")]
+)
+def test_a_screen_that_is_not_there(screen: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    if screen is not None:
+        monkeypatch.setenv("DISPLAY", screen)
+    with pytest.raises(OutputError, match=message):
+        check_screen()
+
+
+def test_a_screen_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_module, "_TRIAL", "import threading; threading.Event().wait()")
+    monkeypatch.setattr(window_module, "_TRIAL_S", 0.1)
+    monkeypatch.setattr(window_module.sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":0")
+    with pytest.raises(OutputError, match="does not answer"):
+        check_screen()
 
 
 def test_a_real_window(display: str, tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
-"""Writing files so that what is there is whole: at once or not at all, or whole after every value."""
+"""Writing files so that what is there is whole: at once or not at all, or whole after every value.
+
+Until a new file is whole, it grows beside its place under a name of its own, and what was there before stays as it is.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
+import re
+import secrets
+import shutil
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +21,103 @@ from edgepose.errors import OutputError
 
 STDOUT = "-"  # The path that means standard output, as in other commands.
 
+# What the system's own names for open files lead to is written to, and not replaced: others write there, too.
+_OPEN_FILES = re.compile(r"/dev/(stdin|stdout|stderr|fd/.*)|/proc/.*")
+# Of a file's name, so much goes into the name of its part: file systems allow 255 bytes, some of them 143.
+_NAMED = 40
+
+
+class Arrival:
+    """A file on its way: it is made as `part`, beside its place, and moved there when it is whole.
+
+    If the process is killed, the part stays: it has the name of the file, hidden by a dot, and ends in `.part` and `suffix`.
+
+    Args:
+        place: Where the file will be. A symbolic link there is replaced; resolve it for what it leads to.
+        suffix: Of the part, where a writer looks at it.
+    """
+
+    def __init__(self, place: Path, suffix: str = "") -> None:
+        self._place = place
+        self._made: list[Path] = []  # Folders, the innermost first.
+        # Nothing but ASCII: some libraries take no other names.
+        named = re.sub(r"[^0-9A-Za-z_-]", "_", place.stem)[:_NAMED]
+        self.part = self._place.with_name(f".{named}.{secrets.token_hex(4)}.part{suffix}")
+
+    @property
+    def replaces(self) -> bool:
+        """Whether there is an older file."""
+        return self._place.exists()
+
+    def prepare(self) -> None:
+        """Make missing folders, so that the part can be written.
+
+        Raises:
+            OSError: They cannot be made, or what is there may not be replaced: a folder, a device, a write-protected file.
+        """
+        if self._place.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if self._place.exists() and not self._place.is_file():
+            raise OSError(errno.EINVAL, "it is a device or a pipe")
+        if self._place.exists() and not os.access(self._place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        folder = self._place.parent
+        if not folder.is_dir():
+            self._made = [each for each in (folder, *folder.parents) if not each.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def arrive(self) -> None:
+        """Move the part to its place. An older file goes, and leaves its rights to the new one.
+
+        Raises:
+            OSError: It cannot be moved; the part stays.
+        """
+        with contextlib.suppress(OSError):
+            shutil.copymode(self._place, self.part)
+        self.part.replace(self._place)
+
+    def stranded(self, error: OSError) -> OutputError:
+        """The error to raise where results are not given up because they cannot be moved."""
+        return OutputError(f"{self._place}: cannot be written: {error.strerror or error}; it is kept as {self.part}")
+
+    def discard(self) -> None:
+        """Delete the part, if it is there, and folders that were made for it, if nothing is in them."""
+        with contextlib.suppress(OSError):
+            self.part.unlink()
+        with contextlib.suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
+
+
+def written_straight(path: Path) -> bool:
+    """Whether data go into `path` itself: a device, a named pipe, or a name of the system's for an open file.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    if _OPEN_FILES.fullmatch(os.path.abspath(path)):
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
+
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, then move it into place; missing folders are made.
+    """Write `data` beside `path`, then move it into place; missing folders are made. A symbolic link is replaced.
 
     Raises:
         OutputError: The file cannot be written; what was there before is untouched.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    arrival = Arrival(path)
     try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)  # A device such as /dev/null, which a move would replace. A folder is an error here.
+        if written_straight(path):
+            path.write_bytes(data)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
+        arrival.prepare()
+        arrival.part.write_bytes(data)
+        arrival.arrive()
     except OSError as error:
         raise unwritable(path, error) from None
     finally:
-        with contextlib.suppress(OSError):  # It is not there any more if all went well.
-            part.unlink()
-
-
-def make_folder(folder: Path) -> None:
-    """Make `folder` and those above it, unless they are there.
-
-    Raises:
-        OutputError: It cannot be made, or is a file.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-
-
-def spare_source(path: Path, source: str) -> None:
-    """Make sure that writing `path` does not destroy the file that it is made from.
-
-    Raises:
-        OutputError: It would.
-    """
-    if path.exists() and Path(source).exists() and path.samefile(source):
-        raise OutputError(f"{path}: is the source itself; give another name or folder, so that it is not overwritten")
+        arrival.discard()  # It is not there any more if all went well.
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
@@ -70,12 +131,13 @@ def to_json(value: Any) -> bytes:
 
 
 class JsonList:
-    """A file of JSON values that is complete after each: a value goes over the closing bracket, and brings its own.
+    """A list of JSON values that is complete after each: a value goes over the closing bracket, and brings its own.
 
-    Where that cannot be, as in a pipe, a list is written when it is closed; JSON Lines go out one by one anywhere.
+    It is written beside its place, from the first value on, and moved there by `close`. What is no file gets it straight: JSON
+    Lines one by one, and a list when it is closed, where no closing bracket can be written over.
 
     Args:
-        path: The file, overwritten if it exists; or "-" for standard output.
+        path: The file, which takes the place of an older one, or a link to it; or "-" for standard output.
         lines: JSON Lines: a value a line, and no brackets.
         lone: A single value stands without brackets.
 
@@ -87,23 +149,39 @@ class JsonList:
         self._path, self._lines, self._lone = Path(path), lines, lone
         self._count = self._end = 0  # How many values there are, and where the last of them ends.
         self._tail = b"" if lines else b"[]\n"  # What stands after the end now.
-        to_stdout = str(path) == STDOUT
-        if not to_stdout:
-            make_folder(self._path.parent)
+        self._out: io.FileIO | None = None  # Where it goes, ...
+        self._file: io.FileIO | io.BytesIO  # ... and where it is written until it is closed.
+        self._closed = False
+        # Opened by its other names, a file that standard output goes to would lose what is in it.
+        self._to_stdout = str(path) in (STDOUT, "/dev/stdout", "/dev/fd/1")
+        self._arrival: Arrival | None = None
         try:
-            self._out = io.FileIO(sys.stdout.fileno() if to_stdout else path, "w", closefd=not to_stdout)
+            if not self._to_stdout and not written_straight(self._path):
+                self._arrival = Arrival(Path(os.path.realpath(path)))
         except OSError as error:
             raise unwritable(self._path, error) from None
-        seekable = self._out.seekable() and not to_stdout  # `>> file` moves every write to the end.
-        self._file: io.FileIO | io.BytesIO = self._out if lines or seekable else io.BytesIO()
+        if self._arrival is None:
+            self.start()
+
+    def start(self) -> None:
+        """Begin the file, empty as it is; the first value does so, too."""
+        if self._out is not None:
+            return
+        try:
+            self._out = self._open()
+        except OSError as error:
+            raise unwritable(self._path, error) from None
+        seekable = self._out.seekable() and not self._to_stdout  # `>> file` moves every write to the end.
+        self._file = self._out if self._lines or seekable else io.BytesIO()
         try:
             self._put(0, self._tail)
         except BaseException:
-            self._out.close()
+            self.close(keep=False)
             raise
 
     def append(self, value: Any) -> None:
         """Write one value."""
+        self.start()
         data, tail = to_json(value), b"]\n"
         if self._lines:
             data, tail = data + b"\n", b""
@@ -116,13 +194,43 @@ class JsonList:
             self._put(0, b"[")
         self._count, self._end, self._tail = self._count + 1, self._end + len(data), tail
 
-    def close(self) -> None:
-        """Close the file; closing twice does no harm."""
-        if isinstance(self._file, io.BytesIO) and not self._out.closed:
-            content, self._file = self._file.getvalue(), self._out
-            self._lines = True  # From here on one way, as lines go.
-            self._put(0, content)
-        self._out.close()
+    def close(self, *, keep: bool = True) -> None:
+        """Finish the file and move it to its place; closing twice does no harm.
+
+        Args:
+            keep: Otherwise, leave what was there before as it is, and nothing else.
+        """
+        if self._closed:
+            return
+        if keep:
+            self.start()  # An empty list is a result, too.
+        self._closed = True
+        if self._out is None:
+            return
+        try:
+            if isinstance(self._file, io.BytesIO) and keep:
+                content, self._file = self._file.getvalue(), self._out
+                self._lines = True  # From here on one way, as lines go.
+                self._put(0, content)
+        finally:
+            self._out.close()
+            if self._arrival is not None and not keep:
+                self._arrival.discard()
+        if self._arrival is not None and keep:
+            try:
+                self._arrival.arrive()
+            except OSError as error:
+                raise self._arrival.stranded(error) from None
+
+    def _open(self) -> io.FileIO:
+        if self._arrival is not None:
+            self._arrival.prepare()
+            return io.FileIO(self._arrival.part, "x")
+        if not self._to_stdout:
+            return io.FileIO(self._path, "w")
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
+        return io.FileIO(sys.stdout.fileno(), "w", closefd=False)
 
     def _put(self, at: int, data: bytes) -> None:
         """Write `data` at a place; if that fails, put back what was there."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,7 @@ class Source:
         is_live: Frames come at their own pace, and without an end; only the newest is kept.
         fps: Frames per second, or None where there is no such thing or the source does not say.
         total: Frames to expect, or None. A hint: videos lie.
+        files: The files or devices that it reads, by any name: none of them may be written to.
         skipped: What could not be read and was passed over: (file or place in the video, reason). It grows on the way.
     """
 
@@ -54,6 +56,7 @@ class Source:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     _release: Callable[[], object] = field(default=lambda: None, repr=False)
     _ahead: Ahead[Frame] | None = field(default=None, repr=False)
+    files: Sequence[Path] = field(default=(), repr=False)
 
     @property
     def dropped(self) -> int:

@@ -1,13 +1,14 @@
 """Where results go: annotated pictures, annotated videos, and files of keypoints.
 
-All of them are used in a `with` statement, or closed by hand; what was written before an error or Ctrl-C stays, and can
-be opened. Missing folders are made.
+All of them are used in a `with` statement, or closed by hand. Until the first frame nothing is touched; whatever ends the
+`with` statement after it, what was written so far is there, and can be opened. Missing folders are made.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import InputError, OutputError
-from edgepose.media.files import STDOUT, JsonList, make_folder, spare_source, to_json, write_file
+from edgepose.media.files import STDOUT, JsonList, to_json, write_file
 from edgepose.media.frames import Frame, Source
 from edgepose.media.images import IMAGE_SUFFIXES, write_image
+from edgepose.media.outputs import check_apart, check_file, check_folder, spare_source
 from edgepose.media.video_sink import VIDEO_CODECS, VideoSink
 from edgepose.poses import Poses
 
@@ -43,13 +45,12 @@ class ImageSink:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        suffix = "" if self._path.is_dir() else self._path.suffix.lower()
-        self.is_file = suffix in IMAGE_SUFFIXES
-        if suffix and not self.is_file:
+        self.is_file = _is_picture(self._path)
+        suffix = self._path.suffix.lower()
+        if suffix and not self.is_file and not self._path.is_dir():
             known = ", ".join([*IMAGE_SUFFIXES, *VIDEO_CODECS])
             raise OutputError(f"{path}: unknown suffix {suffix!r}; expected one of {known}, or a folder")
-        if not self.is_file:
-            make_folder(self._path)
+        check_folder(self._path.parent if self.is_file else self._path)
         self._names: set[str] = set()
 
     def write(self, frame: Frame, image: NDArray[np.uint8]) -> None:
@@ -71,7 +72,7 @@ class ImageSink:
 
 
 class PosesSink:
-    """Keypoints in a file. After every `write` it is complete: whatever ends the program, what was found is there.
+    """Keypoints in a file. After every `write` it is complete, beside its place, where it is moved in the end.
 
     - json: an object per image, as `Poses.to_dict` has it, with path, width and height; a list where there are several.
     - jsonl: the same objects, one a line.
@@ -92,40 +93,48 @@ class PosesSink:
     def __init__(self, path: str | Path, format: PosesFormat = "json", *, timed: bool = False) -> None:
         self._path, self._format, self._timed = Path(path), format, timed
         self._names: set[str] = set()
+        self._frames = 0
         self._file: JsonList | None = None
         if format not in get_args(PosesFormat):
             raise InputError(f"format is {format!r}; expected one of {', '.join(get_args(PosesFormat))}")
         if self._path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_CODECS):
             raise OutputError(f"{path}: has the suffix of a picture or video; keypoints go to a .json or .jsonl, or a folder")
         if format != "openpose":
+            if str(path) != STDOUT:
+                check_file(self._path)
             self._file = JsonList(path, lines=format == "jsonl", lone=format == "json")
         elif str(path) == STDOUT:
             raise OutputError("openpose has a file per frame; give a folder, or another format for standard output")
-        elif self._path.suffix != ".json":
-            make_folder(self._path)
+        else:
+            check_folder(self._path.parent if self._path.suffix == ".json" else self._path)
 
     def write(self, frame: Frame, poses: Poses) -> None:
         """Write the people of `frame`."""
         if self._file is None:
             write_file(self._openpose_path(frame), to_json(poses.to_openpose()))
         elif self._format == "coco":
+            self._file.start()
             for result in poses.to_coco(_image_id(frame)):
                 self._file.append(result)
         else:
             height, width = frame.image.shape[:2]
             time = {"frame": frame.index, "timestamp": round(frame.timestamp, 6)} if self._timed else {}
             self._file.append({**time, "image": {"path": frame.path, "width": width, "height": height}, **poses.to_dict()})
+        self._frames += 1
 
     def close(self) -> None:
-        """Close the file; closing twice does no harm."""
+        """Finish the file; closing twice does no harm."""
         if self._file is not None:
             self._file.close()
 
     def __enter__(self) -> PosesSink:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self.close()
+        elif self._file is not None:
+            self._file.close(keep=self._frames > 0)
 
     def _openpose_path(self, frame: Frame) -> Path:
         if self._path.suffix == ".json":
@@ -140,6 +149,7 @@ class Sinks:
 
     def __init__(self, pictures: ImageSink | VideoSink | None, poses: PosesSink | None) -> None:
         self._pictures, self._poses = pictures, poses
+        self.written = 0  # Frames.
         self._stack = ExitStack()
         for sink in (pictures, poses):
             if sink is not None:
@@ -151,6 +161,7 @@ class Sinks:
             self._poses.write(frame, poses)
         if self._pictures is not None:
             self._pictures.write(frame, draw())
+        self.written += 1
 
     def close(self) -> None:
         """Finish all files."""
@@ -164,7 +175,12 @@ class Sinks:
 
 
 def open_sinks(
-    source: Source, *, save: str | Path | None = None, poses: str | Path | None = None, format: PosesFormat | None = None
+    source: Source,
+    *,
+    save: str | Path | None = None,
+    poses: str | Path | None = None,
+    format: PosesFormat | None = None,
+    spared: Sequence[Path] = (),
 ) -> Sinks:
     """Open the files that a run over `source` writes.
 
@@ -173,10 +189,31 @@ def open_sinks(
         save: Where annotated frames go: a video file, an image file for a single image, or a folder.
         poses: Where keypoints go, see `PosesSink`.
         format: Of the keypoints; None: json for images, jsonl for videos and cameras.
+        spared: Other files that are read, such as the model's: no output may be one of them, or of the source's.
 
     Raises:
-        OutputError: A suffix is unknown, or names one image where the source has more; a file cannot be written.
+        OutputError: A suffix is unknown, or names one image where the source has more; a file cannot be written, is one that
+            is read, or both outputs are one.
     """
+    timed = source.kind != "images"
+    format = format or ("jsonl" if timed else "json")
+    # All is checked before the first sink is made: that of a named pipe opens it at once.
+    outputs: list[tuple[Path, bool, Sequence[str]]] = []  # Each with whether it is a file, and the suffixes in a folder.
+    if save is not None:
+        path = Path(save)
+        outputs.append((path, path.suffix.lower() in VIDEO_CODECS or _is_picture(path), IMAGE_SUFFIXES))
+    if poses is not None and str(poses) != STDOUT:
+        path = Path(poses)
+        outputs.append((path, format != "openpose" or path.suffix == ".json", (".json",)))
+    for path, is_file, suffixes in outputs:
+        if is_file:
+            check_file(path, source.files)
+            check_file(path, spared, "a file of the model")
+        else:
+            check_folder(path, source.files, suffixes)
+    for (path, is_file, _), (other, _, _) in itertools.permutations(outputs, 2):
+        if is_file:
+            check_apart(path, other)
     pictures: ImageSink | VideoSink | None = None
     if save is not None and Path(save).suffix.lower() in VIDEO_CODECS:
         pictures = VideoSink(save, source.fps)
@@ -186,9 +223,12 @@ def open_sinks(
             raise OutputError(
                 f"{save}: is one picture, and {source.name} may have more; give a folder, or a video such as .mp4"
             )
-    timed = source.kind != "images"
-    keypoints = None if poses is None else PosesSink(poses, format or ("jsonl" if timed else "json"), timed=timed)
-    return Sinks(pictures, keypoints)
+    return Sinks(pictures, None if poses is None else PosesSink(poses, format, timed=timed))
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether `path` names one picture, rather than a folder."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
 
 
 def _image_id(frame: Frame) -> int:

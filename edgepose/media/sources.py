@@ -5,9 +5,11 @@ from __future__ import annotations
 import glob
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from edgepose.media.frames import Frame, Source
 from edgepose.media.images import IMAGE_SUFFIXES, check_image, missing, read_image
 from edgepose.media.live import read_ahead as read_in_thread
 
-__all__ = ["CameraOptions", "Frame", "Source", "open_source"]
+__all__ = ["CameraOptions", "Frame", "Source", "open_source", "source_files"]
 
 _ARRAYS = "images"  # The name of what comes as arrays.
 
@@ -53,12 +55,35 @@ def open_source(
         raise InputError(f"max_frames is {max_frames}; expected 0 or more, or None for all")
     open_it = partial(_open, source, camera or CameraOptions())
     opened = open_it()
+    opened.files = opened.files or source_files(source)
     if read_ahead and opened.name != _ARRAYS:
         opened = read_in_thread(opened, open_it)
     opened._frames = itertools.islice(opened._frames, max_frames)
     if max_frames is not None:
         opened.total = min(max_frames, max_frames if opened.total is None else opened.total)
     return opened
+
+
+def source_files(source: object) -> Sequence[Path]:
+    """The files or devices that `source` is read from, as far as its name tells: nothing is opened, nor are they all there."""
+    if isinstance(source, (int, np.integer)):
+        return [Path(f"/dev/video{source}")]
+    if not isinstance(source, (str, Path)):
+        return []
+    text = str(source)
+    if is_camera(text):
+        in_pipeline = re.findall(r'\blocation\s*=\s*(?:"([^"]*)"|(\S+))', text)
+        return [Path(f"/dev/video{text}"), Path(text), *(Path(quoted or plain) for quoted, plain in in_pipeline)]
+    scheme, is_url, rest = text.partition("://")
+    if isinstance(source, str) and is_url:
+        return [Path(rest), Path(unquote(rest))] if scheme.lower() == "file" else []
+    with suppress(OSError, ValueError):  # Whoever opens it says what is wrong.
+        path = Path(text)
+        if path.is_dir():
+            return _images_among(path.iterdir())
+        if glob.has_magic(text) and not path.exists():
+            return _images_among(map(Path, glob.glob(text, recursive=True)))
+    return [Path(text)]
 
 
 def _open(source: str | int | Path | Iterable[NDArray[np.uint8]], camera: CameraOptions) -> Source:
@@ -101,7 +126,7 @@ def _open_path(path: Path, text: str) -> Source:
     else:
         raise missing(path)
     skipped: list[tuple[str, str]] = []
-    return Source(text, "images", _read_images(images, skipped), total=len(images), skipped=skipped)
+    return Source(text, "images", _read_images(images, skipped), total=len(images), skipped=skipped, files=images)
 
 
 def _images_among(paths: Iterable[Path]) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from numpy.typing import NDArray
 from edgepose.errors import OutputError
 from edgepose.geometry import fit_letterbox
 from edgepose.media.captures import DEFAULT_FPS
-from edgepose.media.files import make_folder, spare_source
+from edgepose.media.files import Arrival, unwritable
 from edgepose.media.frames import Frame
 from edgepose.media.images import check_image
+from edgepose.media.outputs import check_folder, spare_source
+
+logger = logging.getLogger(__name__)
 
 # Codecs that the FFmpeg inside OpenCV's wheels can write (H.264 is not among them) and every desktop player reads.
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
@@ -26,13 +31,15 @@ MIN_SIDE = 16
 class VideoSink:
     """An annotated video. The first frame sets its size; frames of other sizes are scaled and centred to fit.
 
+    It grows beside its place, and is moved there when it is closed, or when an error or Ctrl-C ends it.
+
     Args:
         path: A file name; its suffix (.mp4, .mov, .mkv, .avi, .webm) chooses the codec. Missing folders are made.
         fps: Frames per second; None: 25.
 
     Raises:
         OutputError: The suffix is unknown, or the file cannot be written. While closing: the video is not whole, as on a
-            full disk, of which OpenCV does not tell earlier.
+            full disk, of which OpenCV does not tell earlier. If it does not play at all, an older one stays.
     """
 
     def __init__(self, path: str | Path, fps: float | None = None) -> None:
@@ -40,7 +47,8 @@ class VideoSink:
         self._fps = fps or DEFAULT_FPS
         if self._path.suffix.lower() not in VIDEO_CODECS:
             raise OutputError(f"{path}: unknown video suffix {self._path.suffix!r}; expected one of {', '.join(VIDEO_CODECS)}")
-        make_folder(self._path.parent)
+        check_folder(self._path.parent)
+        self._arrival = Arrival(Path(os.path.realpath(path)), self._path.suffix)
         self._writer: Any = None
         self._first = (0, 0)  # Height and width of the first frame, ...
         self._size = (0, 0)  # ... and of the video.
@@ -59,31 +67,66 @@ class VideoSink:
         """Finish the file, and make sure that its last frame can be read; closing twice does no harm."""
         if self._writer is None:
             return
-        self._release()
-        written = cv2.VideoCapture(str(self._path))
-        count = written.get(cv2.CAP_PROP_FRAME_COUNT)
-        written.set(cv2.CAP_PROP_POS_FRAMES, max(0, count - 1))
-        has_last, _ = written.read()
-        written.release()
-        # Some containers know their count only from the duration: allow for its rounding.
-        if not has_last or count < self._count / 2:
-            raise OutputError(f"{self._path}: the video is not whole, of {self._count} frames; is the disk full?")
+        plays = is_whole = True  # As far as is known, should Ctrl-C come now.
+        try:
+            self._release()
+            plays, is_whole = self._played()
+        finally:
+            kept = self._arrive(plays)
+        if not is_whole:
+            raise OutputError(f"{self._path}: the video is not whole, of {self._count} frames; is the disk full?{kept}")
 
     def __enter__(self) -> VideoSink:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error:
-            self._release()  # The error on its way out matters more than whether the video is whole.
-        else:
+        if error is None:
             self.close()
+        elif self._writer is not None:
+            self._release()
+            try:
+                kept = self._arrive(self._played()[0])
+            except OutputError as failure:  # The error on its way out matters more.
+                kept = str(failure)
+            if kept:
+                logger.warning("%s: not whole%s", self._path, kept)
+
+    def _played(self) -> tuple[bool, bool]:
+        """Whether the first frame of what was written can be read, and whether all seem to be there."""
+        written = cv2.VideoCapture(str(self._arrival.part))
+        count = written.get(cv2.CAP_PROP_FRAME_COUNT)
+        written.set(cv2.CAP_PROP_POS_FRAMES, max(0, count - 1))
+        has_last, _ = written.read()
+        written.release()
+        plays = has_last
+        if not plays:
+            written = cv2.VideoCapture(str(self._arrival.part))
+            plays, _ = written.read()
+            written.release()
+        # Some containers know their count only from the duration: allow for its rounding.
+        return plays, has_last and count >= self._count / 2
+
+    def _arrive(self, plays: bool) -> str:
+        """Move the video to its place, unless it would replace one and does not play; what to say of that, if anything."""
+        if plays or not self._arrival.replaces:
+            try:
+                self._arrival.arrive()
+            except OSError as error:
+                raise self._arrival.stranded(error) from None
+            return ""
+        return f"; an older video stays, what was written is kept as {self._arrival.part}"
 
     def _open(self, height: int, width: int) -> None:
         self._first = (height, width)
         self._size = (max(height + height % 2, MIN_SIDE), max(width + width % 2, MIN_SIDE))
+        try:
+            self._arrival.prepare()
+        except OSError as error:
+            raise unwritable(self._path, error) from None
         codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
-        writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size[::-1])
+        writer = cv2.VideoWriter(str(self._arrival.part), codec, self._fps, self._size[::-1])
         if not writer.isOpened():
+            self._arrival.discard()
             what = f"a video of {self._size[1]} x {self._size[0]} at {self._fps:g} frames a second"
             raise OutputError(f"{self._path}: OpenCV cannot write {what} here; check the folder, or try an .avi")
         self._writer = writer

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,6 +23,39 @@ _SNAPSHOT, _PAUSE = ord("s"), ord(" ")
 # How long to wait for a key, milliseconds: the least there is while frames come (0 would mean forever); in a pause, long
 # enough to cost nothing, short enough to notice soon that the window was closed.
 _RUNNING_MS, _PAUSED_MS = 1, 50
+
+
+# A window like that of `Window`, for as long as it takes to be made. Qt ends the process where it finds no screen, which
+# nothing in that process can prevent.
+_TRIAL = "import os, cv2; cv2.namedWindow('edgepose', cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL); os._exit(0)"
+_TRIAL_S = 20.0
+
+
+def check_screen() -> None:
+    """Make sure that a window can be opened, where OpenCV ends the process otherwise.
+
+    Raises:
+        OutputError: There is no screen, it does not answer, or this build of OpenCV has no windows.
+    """
+    if sys.platform in ("win32", "darwin"):  # OpenCV raises an error there, or finds a screen.
+        return
+    way_out = "run it on a desktop (ssh -X brings one along), or write to a file with --save"
+    if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")):
+        raise OutputError(f"no window can be opened: there is no screen here (DISPLAY is not set); {way_out}")
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-c", _TRIAL],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_TRIAL_S, check=False,
+        )  # fmt: skip
+        answers = trial.returncode == 0
+    except subprocess.TimeoutExpired:
+        answers = False
+    if not answers:
+        named = ", ".join(f"{name}={os.environ[name]}" for name in ("DISPLAY", "WAYLAND_DISPLAY") if os.environ.get(name))
+        raise OutputError(
+            f"no window can be opened: the screen does not answer or refuses ({named or 'none is named'}), or this OpenCV has "
+            f"no windows (opencv-python-headless); {way_out}"
+        )
 
 
 class Window:
@@ -81,8 +117,10 @@ class Window:
         return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) > 0)
 
     def _save(self, image: NDArray[np.uint8]) -> None:
-        self._saved += 1
-        path = self._snapshots / f"edgepose-{time.strftime('%Y%m%d-%H%M%S')}-{self._saved}.png"
+        path: Path | None = None
+        while path is None or path.exists():  # Of another run, or the picture that is shown.
+            self._saved += 1
+            path = self._snapshots / f"edgepose-{time.strftime('%Y%m%d-%H%M%S')}-{self._saved}.png"
         try:
             write_image(path, image)
         except OutputError as error:

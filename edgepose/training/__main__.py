@@ -14,12 +14,15 @@ from types import FrameType
 import torch
 
 from edgepose.errors import DeviceError, EdgePoseError, InputError, OutputError
+from edgepose.media.outputs import check_file, check_folder
 from edgepose.training.annotations import read_annotations
+from edgepose.training.curves import LOG, PLOT
 from edgepose.training.dataset import check_images, split
 from edgepose.training.images import ImageCache, ImageStore
-from edgepose.training.loop import BEST, Recipe, train
+from edgepose.training.loop import BEST, LAST, Recipe, train
 from edgepose.training.state import CHECKPOINT
 from edgepose.training.teacher import Teacher
+from edgepose.zoo.local import model_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,16 +57,23 @@ def _run(options: argparse.Namespace) -> None:
     output: Path = options.output
     if (output / CHECKPOINT).exists() and not options.resume:
         raise OutputError(f"{output} holds a run already; add --resume to go on with it, or choose another --output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output} cannot be made a folder ({error.strerror}); choose another --output") from error
+    check_folder(output)
+    given = [options.annotations, *model_files(options.teacher)]
+    if options.init is not None and not options.resume:
+        given.append(options.init)
+    for name in (CHECKPOINT, BEST, LAST, LOG, PLOT):
+        check_file(output / name, given, "what is read here")
     teacher = None if options.teacher is None else Teacher(options.teacher)
     photos = read_annotations(options.annotations)
+    check_file(output / PLOT, [options.images / photo.file_name for photo in photos])
     store = ImageStore(options.images)
     cache = ImageCache(store, max_side=options.max_side, max_bytes=int(options.cache_gb * 2**30))
     check_images(photos, store, cache, options.workers)
     photos, held_out = split(photos, options.held_out)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be made a folder ({error.strerror}); choose another --output") from error
     progress = train(
         recipe, photos, held_out, cache, output,
         device=device, init=options.init, teacher=teacher, resume=options.resume, workers=options.workers,
@@ -124,15 +134,22 @@ def _device(name: str) -> torch.device:
 
 
 def _on_signals() -> Callable[[], bool]:
-    """Asks for a clean stop at the first SIGINT or SIGTERM; the next one acts as usual."""
+    """Asks for a clean stop at the first SIGINT, SIGTERM or SIGHUP; the next one acts as usual, but for SIGHUP.
+
+    That comes when the terminal is closed, and often twice.
+    """
     seen: list[int] = []
+    closed = getattr(signal, "SIGHUP", None)  # Windows has none.
 
     def note(number: int, _: FrameType | None) -> None:
         seen.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        if number != closed:
+            signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
+    if closed is not None and signal.getsignal(closed) is signal.SIG_DFL:  # nohup ignores it.
+        signal.signal(closed, note)
     return lambda: bool(seen)
 
 

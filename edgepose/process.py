@@ -1,0 +1,56 @@
+"""What a program asks of its process: standard streams that are there, and signals that end it as cleanly as Ctrl-C does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def fill_standard_streams() -> None:
+    """Open /dev/null for those of the standard streams that are closed (`2>&-`).
+
+    The next file that is opened would get the number, and a library's messages would go into the results.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the program ends)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let a service that is stopped (SIGTERM), and a terminal that is closed (SIGHUP), end as cleanly as Ctrl-C does.
+
+    Ctrl-C and SIGTERM count once: a terminal that goes away sends its signal twice, and the second must not cut short what the
+    first one set off, the files being finished.
+    """
+    ended = False
+    if threading.current_thread() is not threading.main_thread():  # No other may set handlers.
+        yield
+        return
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise KeyboardInterrupt
+
+    # By way of SIGTERM, for which a server has a handler of its own.
+    handlers = {"SIGINT": end, "SIGTERM": end, "SIGHUP": lambda *_: signal.raise_signal(signal.SIGTERM)}
+    before: dict[int, Any] = {}
+    for name, handler in handlers.items():
+        number = getattr(signal, name, None)  # Windows has no SIGHUP.
+        # One that is ignored stays so: nohup, and shells that run something in the background, mean it.
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,35 @@
+"""The files that a model is made of, on this machine: none of them is ever an output."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgepose.errors import EdgePoseError
+from edgepose.zoo import download, registry
+
+# What stands beside a model file under the same stem: weights, descriptions, and the weights of a large ONNX file.
+_SUFFIXES = (".xml", ".bin", ".onnx", ".onnx.data", ".onnx_data", ".pb", ".yaml", ".pth", ".pt", ".safetensors", ".npz")
+
+
+def model_files(model: object) -> list[Path]:
+    """Where the files of `model`, a path or a name of the zoo, are or may be; nothing is fetched.
+
+    A model that is not one at all has none: whoever loads it says so.
+    """
+    if not isinstance(model, str | Path):
+        return []
+    path = Path(model)
+    if path.suffix in _SUFFIXES:
+        return [path, *(path.with_suffix(suffix) for suffix in _SUFFIXES)]
+    try:
+        entry = registry.get(str(model))
+    except EdgePoseError:
+        return [path]
+    here, mirror = download.locate(entry), os.environ.get("EDGEPOSE_MIRROR", "")
+    folders = [download.models_dir()]
+    if here is not None:
+        folders.append(here.parent)
+    if mirror and "://" not in mirror:
+        folders.append(Path(os.path.expanduser(mirror)))
+    return [folder / file.name for folder in folders for file in entry.files]

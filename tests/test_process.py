@@ -1,0 +1,78 @@
+"""Signals end a program once, and cleanly; those that are ignored stay so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from edgepose.process import ended_by_signals, fill_standard_streams
+
+NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals are others on Windows")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_ends_and_a_second_is_not_heard(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)
+    others = {each: signal.getsignal(getattr(signal, each)) for each in NAMES if each != name}
+    try:
+        finished = False
+        with ended_by_signals():
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+            signal.raise_signal(number)
+            finished = True
+        assert finished
+        assert signal.getsignal(number) is signal.SIG_DFL
+        assert others == {each: signal.getsignal(getattr(signal, each)) for each in others}
+    finally:
+        signal.signal(number, before)
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_other_threads_leave_signals_alone() -> None:
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with ended_by_signals():
+                pass
+        except ValueError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failures
+
+
+def test_open_streams_stay_as_they_are() -> None:
+    before = [os.fstat(number).st_ino for number in range(3)]
+    fill_standard_streams()
+    assert [os.fstat(number).st_ino for number in range(3)] == before
+
+
+def test_a_closed_stream_takes_no_other_file() -> None:
+    script = (
+        "import os; os.close(2)\n"
+        "from edgepose.process import fill_standard_streams\n"
+        "fill_standard_streams()\n"
+        "file = open(os.devnull); print(file.fileno() > 2)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
