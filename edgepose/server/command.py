@@ -62,6 +62,10 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; returns the exit status."""
+    # Before OpenCV is imported, which reads them then. It decodes no more for a visitor, whatever a file says of itself
+    # (whoever has larger pictures as the source raises it), and writes no line into the log for each row of a damaged picture.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(Limits.upload_pixels))
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
         from edgepose.server.app import Site, create_app
         from edgepose.server.hub import Hub
