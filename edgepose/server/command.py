@@ -16,7 +16,8 @@ from edgepose.errors import InputError, MissingExtraError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.server.limits import Limits
 
-# A token that people choose is guessed at ten tries, and then one in ten seconds: see `Limits.wrong_tokens`.
+# Of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: there are enough tokens of
+# eight letters for three hundred years.
 MIN_TOKEN = 8
 TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
 
