@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.addresses import showable
 from edgepose.errors import InputError, OutputError, SourceError
 from edgepose.media.files import write_file
 from edgepose.media.headers import Header, bare, read_header
@@ -118,12 +119,13 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
 
 def missing(path: Path) -> SourceError:
     """The error to raise where there is no `path`: it names the most similar one that there is."""
+    name = showable(str(path))  # It may be an address that was taken for a path.
     try:
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
     except OSError:
-        return SourceError(f"{path}: no such file, nor a folder {path.parent}")
+        return SourceError(f"{name}: no such file, nor a folder {showable(str(path.parent))}")
     hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
-    return SourceError(f"{path}: no such file or folder{hint}")
+    return SourceError(f"{name}: no such file or folder{hint}")
 
 
 def _read_file(path: Path) -> bytes:
