@@ -150,10 +150,10 @@ def test_a_body_of_tiny_chunks_holds_up_nobody(tiny_estimator):
     head = b"POST /estimate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     limits = Limits(rate=1e6, burst=100_000, body_s=5)
     with serving(tiny_estimator, limits=limits) as server, ThreadPoolExecutor(1) as other:
-        upload = other.submit(server.raw, head + b"1\r\na\r\n" * 150_000 + b"0\r\n\r\n")
+        upload = other.submit(server.raw, head + b"1\r\na\r\n" * 300_000 + b"0\r\n\r\n")
         longest = longest_wait(server, upload.done)
         assert upload.result()[9:12] in (b"415", b"408")
-    assert longest < 0.5
+    assert longest < 1  # Without turns it is as long as all of it takes: two seconds and more.
 
 
 def test_nobody_else_waits_for_checks_of_frames_either(tiny_estimator):
@@ -162,7 +162,7 @@ def test_nobody_else_waits_for_checks_of_frames_either(tiny_estimator):
             client.send(b"\xff\xd8" + b"\xff" * (4_000_000))
             longest = longest_wait(server, lambda: server.site._clients.now["estimate"] == 0)
         assert client.close_code == 1007
-    assert longest < 0.5  # Byte by byte it is more than a second.
+    assert longest < 1  # Byte by byte it is more than that.
 
 
 def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(served):

@@ -256,10 +256,10 @@ def test_messages_of_nothing_end_the_connection(tiny_estimator, kind):
 
 def test_a_flood_of_pings_holds_up_nobody(tiny_estimator):
     with serving(tiny_estimator, limits=Limits(small_frames=10**9)) as server, raw_client(server, "/ws/estimate") as client:
-        client.sendall(masked(PING, b"") * 40_000)
+        client.sendall(masked(PING, b"") * 100_000)
         began = time.perf_counter()
         assert server.ask("/healthz")[0] == 200
-        assert time.perf_counter() - began < 0.5
+        assert time.perf_counter() - began < 1
 
 
 def test_who_reads_is_answered_as_often_as_it_pings(tiny_estimator):
