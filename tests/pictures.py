@@ -102,3 +102,30 @@ def damage(path: Path, start: float, end: float) -> Path:
     data[first:last] = np.random.default_rng(0).integers(0, 256, last - first, np.uint8).tobytes()
     path.write_bytes(data)
     return path
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def tiff(*entries: tuple[int, int, int, int], order: str = "<", after: bytes = b"") -> bytes:
+    """A TIFF of one directory, with entries (tag, type, count, value or place), and what comes `after` it."""
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
+    directory = b""
+    for tag, kind, count, value in entries:
+        is_short = kind == 3 and count == 1 and order == ">"  # Shorter numbers stand first in their four bytes.
+        directory += struct.pack(f"{order}HHII", tag, kind, count, value << 16 if is_short else value)
+    return start + directory + bytes(4) + after
+
+
+def grey_tiff(width: int, height: int, *first: tuple[int, int, int, int], after: bytes = b"") -> bytes:
+    """A grey TIFF of nothing but black, whose rows all are the same few bytes; entries that come `first` are its own."""
+    row = zlib.compress(bytes(width))
+    rest = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    entries = [*first, *rest, (278, 4, 1, 1), (273, 4, height, 0), (279, 4, height, 0)]
+    place = 8 + 2 + 12 * len(entries) + 4 + len(after)
+    offsets = place + len(row)
+    entries[-2:] = [(273, 4, height, offsets), (279, 4, height, offsets + 4 * height)]
+    arrays = struct.pack(f"<{height}I", *[place] * height) + struct.pack(f"<{height}I", *[len(row)] * height)
+    return tiff(*entries, after=after + row + arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -145,6 +146,27 @@ def test_passwords_are_not_repeated() -> None:
         open_source("rtsp://admin:secret@127.0.0.1:9/live?channel=1")
     assert str(caught.value).startswith("rtsp://127.0.0.1:9/live?channel=1 cannot be opened")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:SEC@RET@127.0.0.1:9/live",
+        "rtsp://admin:SECRET/@127.0.0.1:9/live",
+        "http://127.0.0.1:9/video.cgi?user=admin&pwd=SECRET",
+        "http://127.0.0.1:9/user=admin_password=SECRET_channel=1",
+        "http://admin:SECRET@[1.2/",
+        "http://admin:SEC\u2100RET@host/",
+        "http://u:[SECRET]@host/",
+        "rtsp:/admin:SECRET@127.0.0.1:9/live",
+        "admin:SECRET@127.0.0.1/live",
+        "rtspsrc location=rtsp://admin:SECRET@127.0.0.1/ user-pw=SECRET ! appsink",
+    ],
+)
+def test_no_secret_of_an_address_is_repeated(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_source(address)
+    assert not re.search("SEC|RET", str(caught.value) + "".join(capfd.readouterr()))
 
 
 class Capture:

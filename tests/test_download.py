@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +47,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.release()
         how, name = self.path.strip("/").split("/")
         body = {"net.xml": XML, "net.bin": BIN}[name]
+        if how == "redirect":
+            self.send_response(302)
+            self.send_header("Location", "http://u:SECRET@127.0.0.1:1/x?X-Amz-Signature=SECRET")
+            self.end_headers()
+            return
         if how == "gated":
             self.server.gate.wait(10)
         self.send_response(404 if how == "missing" else 503 if how == "busy" else 200)
@@ -317,6 +323,46 @@ def test_the_models_folder_is_the_chosen_one_or_the_cache(monkeypatch: pytest.Mo
     assert download.models_dir() == tmp_path / "mine"
     monkeypatch.setenv("EDGEPOSE_MODELS", "")
     assert download.models_dir().parts[-2:] == ("edgepose", "models")
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "http://me:SEC@RET@127.0.0.1:1",
+        "http://me:SECRET/@127.0.0.1:1",
+        "http://127.0.0.1:1/files?token=SECRET",
+        "ftp://me:SEC@RET@127.0.0.1",
+        "http:/me:SECRET@127.0.0.1",
+        "me:SECRET@127.0.0.1/files",
+        "http://me:SECRET@",
+        "http://me:SECRET@[127/",
+        "http://me:SECRET@127.0.0.1:99999",
+        "http://SECRET..example.invalid",
+    ],
+)
+def test_no_secret_of_a_mirror_is_shown(mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_MIRROR", mirror)
+    monkeypatch.setenv("NO_PROXY", "*")
+    with pytest.raises(DownloadError) as caught:
+        download.fetch(model(None))
+    text = "".join(traceback.format_exception(caught.value))
+    assert "me:" not in text
+    if "..example" not in mirror:
+        assert not re.search("SEC|RET", text)
+
+
+def test_a_mirror_that_redirects_shows_no_secret(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_MIRROR", f"{server.url}/redirect")
+    with pytest.raises(DownloadError) as caught:
+        download.fetch(model(None))
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["EDGEPOSE_MIRROR", "EDGEPOSE_MODELS"])
+def test_a_home_that_is_not_there_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "~nosuchuser/x")
+    with pytest.raises(DownloadError, match=rf"{variable} is ~nosuchuser/x, and there is no home folder ~nosuchuser; give"):
+        download.fetch(model(None))
 
 
 FETCH = """

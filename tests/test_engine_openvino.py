@@ -350,3 +350,33 @@ def test_what_cannot_be_started_gives_its_request_back(monkeypatch):
     gc.collect()
     assert len(idle(engine)) == 1
     np.testing.assert_array_equal(engine.infer(image)[0], expected[0])
+
+
+def test_folders_in_the_cache_keep_no_old_networks(tmp_path):
+    """Plugins of OpenVINO may make some, and so may anybody else."""
+    for index, name in enumerate(("a/old", "a/b/older", "new")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(100))
+        os.utime(path, (1000, (2000, 1000, 3000)[index]))
+    (tmp_path / "gone").symlink_to("nowhere")
+    remove_oldest(tmp_path, 299)
+    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()) == ["a/old", "new"]
+    remove_oldest(tmp_path, 0)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_what_cannot_be_deleted_keeps_nothing_else(tmp_path, monkeypatch):
+    for name in "abc":
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (ord(name), ord(name)))
+    unlink = os.unlink
+
+    def refuse(path):
+        if path.endswith("a"):
+            raise PermissionError(path)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    remove_oldest(tmp_path, 150)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
+import time
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pictures import encode, oriented, quadrants
+from pictures import encode, grey_tiff, oriented, png_chunk, quadrants
 
 from edgepose.errors import InputError, OutputError, SourceError
 from edgepose.media import images
@@ -235,3 +240,86 @@ def test_check_image_says_what_came_and_what_was_expected(image: object, message
 
 def test_check_image_takes_views() -> None:
     check_image(quadrants()[::2, ::-1])
+
+
+def test_a_picture_that_differs_from_its_header_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should a parser here and a decoder ever take a file for two things."""
+    monkeypatch.setattr(images, "read_header", lambda _: images.Header(10, 10))
+    with pytest.raises(SourceError, match="damaged image: its header says 10 x 10 pixels, its picture 48 x 32"):
+        read_image(encode(".png", quadrants()))
+
+
+@pytest.mark.parametrize("width", [(256, 3, 1, 13_000), (256, 4, 1, 13_000), (256, 9, 1, 13_000)])
+def test_the_second_width_of_a_tiff_hides_no_bomb(width: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images.cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(SourceError, match="13000 x 13000 = 169,000,000 pixels"):
+        read_image(grey_tiff(100, 100, width, (257, *width[1:])))
+
+
+def test_wide_samples_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pixel of them takes 32 bytes."""
+    monkeypatch.setattr(images.cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(SourceError, match="an image of float64; expected uint8 or uint16 samples"):
+        read_image(encode(".tiff", quadrants() / 255))
+
+
+def test_text_in_a_png_is_never_unpacked() -> None:
+    data = encode(".png", quadrants())
+    bomb = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(7_000_000)))  # OpenCV 5 takes a minute for a thousand.
+    began = time.process_time()
+    np.testing.assert_array_equal(read_image(data[:33] + bomb * 200 + data[33:]), quadrants())
+    assert time.process_time() - began < 1
+
+
+def test_an_animated_png_is_its_still_picture() -> None:
+    data = encode(".png", quadrants())
+    control = struct.pack(">5I2H2B", 0, 48, 32, 0, 0, 1, 10, 0, 0)
+    # Decoders that go by it write beyond the picture: the offset and the width add up to few pixels in 32 bits.
+    outside = struct.pack(">5I2H2B", 1, 0x20, 32, 0xFFFFFFF0, 0, 1, 10, 0, 0)
+    other = zlib.compress(b"\0" * (32 * (48 * 3 + 1)))
+    before = png_chunk(b"acTL", struct.pack(">II", 3, 0))
+    after = png_chunk(b"fcTL", control) + png_chunk(b"fdAT", struct.pack(">I", 2) + other) + png_chunk(b"fcTL", outside)
+    np.testing.assert_array_equal(read_image(data[:33] + before + data[33:-12] + after + data[-12:]), quadrants())
+
+
+def test_transparency_is_laid_on_white_whatever_the_height() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (151, 5, 4), np.uint8)
+    colour, alpha = noise[..., :3].astype(int), noise[..., 3:].astype(int)
+    np.testing.assert_array_equal(read_image(encode(".png", noise)), (colour * alpha + (255 - alpha) * 255 + 127) // 255)
+
+
+BOUNDED = """
+import resource, sys
+from edgepose.errors import SourceError
+from edgepose.media.images import MAX_PIXELS, read_image
+assert MAX_PIXELS == 1_000_000
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        read_image(path)
+    except SourceError:
+        pass
+    else:
+        sys.exit(path)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_pictures_that_mean_harm_take_no_memory(tmp_path: Path) -> None:
+    files = {
+        "two_sizes.tiff": grey_tiff(100, 100, (257, 3, 1, 13_000), (256, 3, 1, 13_000)),
+        "signed.tiff": grey_tiff(100, 100, (257, 9, 1, 13_000), (256, 9, 1, 13_000)),
+        **{f"large{suffix}": enlarged(suffix, 13_000) for suffix in FORMATS},
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    run = subprocess.run(
+        [sys.executable, "-c", BOUNDED, *(str(tmp_path / name) for name in files)],
+        env={**os.environ, images.OPENCV_BOUND: "1000000"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 50  # Megabytes; one of them decoded takes 500.

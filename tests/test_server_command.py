@@ -133,3 +133,30 @@ def test_the_other_commands_do_not_load_the_server(model, tmp_path):
     environment = {**os.environ, "EDGEPOSE_MODELS": str(Path(tmp_path))}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert not {"starlette", "uvicorn", "anyio"} & set(done.stdout.split())
+
+
+BOUND = """
+import sys
+import numpy as np
+from edgepose.cli import main
+assert main(["serve", "--port", "99999"]) == 1  # When all that it needs is imported.
+import cv2
+from edgepose.media.images import MAX_PIXELS
+assert MAX_PIXELS == 25_000_000
+data = cv2.imencode(".png", np.zeros((5001, 5000), np.uint8))[1]
+try:
+    cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+except cv2.error:
+    sys.exit(0)
+sys.exit("decoded")
+"""
+
+
+def test_opencv_decodes_no_more_than_an_upload_may_have():
+    """Whatever the parsers of headers have let through."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV_")}
+    run = subprocess.run(
+        [sys.executable, "-c", BOUND], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "port is 99999" in run.stderr

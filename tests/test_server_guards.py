@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import numpy as np
 import pictures
@@ -121,13 +123,89 @@ def test_the_right_header_comes_in(guarded):
     assert guarded.ask("/healthz")[0] == 200  # Open, for those who watch over services.
 
 
-def test_guessing_is_slow(tiny_estimator):
+def test_guessing_is_slow_and_keeps_nobody_out(tiny_estimator):
     right = {"Authorization": f"Bearer {TOKEN}"}
-    with serving(tiny_estimator, token=TOKEN, limits=Limits(wrong_tokens=3)) as server:
+    with serving(tiny_estimator, token=TOKEN, limits=Limits(**MANY, wrong_tokens=3, wrong_s=0.2)) as server:
+        began = time.monotonic()
         statuses = [server.ask("/info", headers={"Authorization": f"Bearer {n}"})[0] for n in range(5)]
         assert statuses == [401, 401, 401, 429, 429]
-        assert server.ask("/info", headers=right)[0] == 429  # Nor is the right one told from the wrong ones.
-        assert server.raw(INFO, "127.0.0.9").startswith(b"HTTP/1.1 401")  # Others are not locked out
+        assert time.monotonic() - began > 0.4
+        # The same address, as of everybody behind a proxy.
+        for _ in range(5):
+            assert dial(server, "/ws/estimate", Authorization="Bearer wrong") == 429
+            assert server.ask("/info", headers={"Cookie": f"{cookie_name(server.host)}=stale"})[0] == 429
+            assert server.ask("/info", headers=right)[0] == 200
+            assert dial(server, "/ws/estimate", **right) == 101
+            assert server.ask("/info", headers={"Cookie": f"{cookie_name(server.host)}={cookie_of(TOKEN)}"})[0] == 200
+            assert server.ask(f"/?token={TOKEN}")[0] == 303
+        assert server.ask("/")[0] == 401  # The page that asks for it.
+        assert server.ask("/style.css")[0] == 200
+
+
+def test_requests_without_the_token_use_up_nothing_of_those_with_it(tiny_estimator):
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    with serving(tiny_estimator, token=TOKEN, limits=Limits(rate=0.01, burst=5)) as server:
+        assert [server.ask("/info")[0] for _ in range(7)] == [401] * 5 + [429] * 2
+        assert [server.ask("/info", headers=right)[0] for _ in range(7)] == [200] * 5 + [429] * 2
+
+
+JARS = [
+    "a b=1; {}",
+    "{}; a b=1",
+    "flag; {}",
+    "list=[1,2]; {}",
+    'json={{"a": 1, "b": [2]}}; {}',
+    "a@b=c; {}",
+    'quoted="a; {}',
+    "=; ;; {};",
+    "größe=1; {}",
+    "a=\x01; {}",
+    "{};a=b=c",
+    "  {}  ",
+    "NAME=stale; {}",  # Of another path, or another application on this host.
+    "{}; NAME=stale",
+    '{}; NAME="',
+    "x" * 20_000 + "; {}",
+]
+
+
+@pytest.mark.parametrize("jar", JARS, ids=range(len(JARS)))
+def test_cookies_of_other_applications_keep_nobody_out(guarded, jar):
+    name = cookie_name(guarded.host)
+    cookies = jar.replace("NAME", name).format(f"{name}={cookie_of(TOKEN)}")
+    request = f"GET /info HTTP/1.1\r\nHost: {guarded.host}\r\nConnection: close\r\nCookie: {cookies}\r\n\r\n"
+    assert guarded.raw(request.encode()).split()[1] in (b"200", b"400" if "\x01" in jar else b"200")
+
+
+def test_cookies_may_come_in_several_headers(guarded):
+    name = cookie_name(guarded.host)
+    head = f"GET /info HTTP/1.1\r\nHost: {guarded.host}\r\nConnection: close\r\nCookie: a b\r\n"
+    assert guarded.raw(f"{head}Cookie: {name}={cookie_of(TOKEN)}\r\n\r\n".encode()).split()[1] == b"200"
+    assert guarded.raw(f"{head}Cookie: {name}={cookie_of('other')}\r\n\r\n".encode()).split()[1] == b"401"
+
+
+def test_the_right_credentials_are_enough_whatever_stands_beside_them(guarded):
+    cookie = f"{cookie_name(guarded.host)}={cookie_of(TOKEN)}"
+    wrong = f"{cookie_name(guarded.host)}=stale"
+    right = f"Bearer {TOKEN}"
+    assert guarded.ask("/info", headers={"Authorization": "Basic dTpw", "Cookie": cookie})[0] == 200  # A proxy's own.
+    assert guarded.ask("/info", headers={"Authorization": "Bearer stale", "Cookie": cookie})[0] == 200
+    assert guarded.ask("/info", headers={"Authorization": right, "Cookie": wrong})[0] == 200
+    assert guarded.ask(f"/?token={TOKEN}", headers={"Authorization": "Bearer stale", "Cookie": wrong})[0] == 303
+    assert guarded.ask(f"/?token=stale&token={TOKEN}")[0] == 303
+    assert guarded.ask("/?token=stale", headers={"Cookie": cookie})[0] == 200
+    assert dial(guarded, Authorization="Bearer stale", Cookie=cookie) == 101
+
+
+@pytest.mark.parametrize("token", ["p\u00e4ssw\u00f6rter", "\U0001f600" * 8])
+def test_tokens_beyond_ascii(tiny_estimator, token):
+    with serving(tiny_estimator, token=token, limits=Limits(**MANY, wrong_s=0)) as server:
+        for given, status in [(token, b"200"), (token[:-1], b"401"), ("\udcff".encode("utf-8", "surrogateescape"), b"401")]:
+            data = given if isinstance(given, bytes) else given.encode()
+            answer = server.raw(INFO.replace(b"\r\n\r\n", b"\r\nAuthorization: Bearer " + data + b"\r\n\r\n"))
+            assert answer.split()[1] == status
+            assert server.ask(f"/?token={quote(data)}")[0] == (303 if status == b"200" else 401)
+        assert server.ask("/?token=%ff%ed%a0%80")[0] == 401
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import http.client
 import json
 import socket
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -18,6 +20,7 @@ import edgepose
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
 from serving import WAIT_S, Served, serving, until
+from websockets.sync.client import connect
 
 from edgepose.media.sources import open_source
 from edgepose.server.limits import Limits
@@ -70,6 +73,12 @@ BODIES = [
     ("half a picture", PNG[: len(PNG) // 2], 400),
     ("a header alone", b"\xff\xd8\xff\xe0", 400),
     ("no pixels", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(40), 400),
+    ("a TIFF of two widths", pictures.grey_tiff(100, 100, (256, 3, 1, 13_000), (257, 3, 1, 13_000)), 413),
+    ("a TIFF of wide samples", pictures.encode(".tiff", np.zeros((9, 9, 3))), 400),
+    ("a PNG of two headers", PNG[:33] + PNG[8:], 400),
+    ("fillings", b"\xff\xd8" + b"\xff" * 150_000, 400),
+    ("GIF", b"GIF89a" + bytes(100), 415),
+    ("AVIF", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(100), 415),
     ("SVG", b'<svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>', 415),
 ]
 
@@ -104,6 +113,7 @@ FORMS = [
         b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nab',
         400,
     ),
+    ("more parts than any form", "multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n" * 5000 + b"--x--\r\n", 400),
     ("a name for the field of 100 kB", "multipart/form-data; boundary=x", b"--x\r\nA: " + b"a" * 100_000, 400),
     ("a picture that says it is a form", "multipart/form-data; boundary=x", PNG, 400),
 ]
@@ -112,6 +122,47 @@ FORMS = [
 @pytest.mark.parametrize(("kind", "body", "status"), [row[1:] for row in FORMS], ids=[row[0] for row in FORMS])
 def test_forms(served, kind, body, status):
     assert refused(served.ask("/estimate", "POST", body, {"Content-Type": kind})) == status
+
+
+def longest_wait(served: Served, done: Callable[[], bool]) -> float:
+    """Seconds that somebody else waits for an answer at most, until it is `done`."""
+    longest = 0.0
+    while True:
+        began = time.perf_counter()
+        assert served.ask("/healthz")[0] == 200
+        longest = max(longest, time.perf_counter() - began)
+        if done():
+            return longest
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\x01", b"\xff\xd0", b"\xff\xe1\0\2"])
+def test_a_picture_of_fillings_holds_up_nobody(tiny_estimator, filling):
+    data = b"\xff\xd8\xff" + filling * ((15 << 20) // len(filling))
+    with serving(tiny_estimator, limits=Limits(rate=1e6, burst=100_000)) as server, ThreadPoolExecutor(1) as other:
+        upload = other.submit(server.ask, "/estimate", "POST", data)
+        longest = longest_wait(server, upload.done)
+        assert refused(upload.result()) == 400
+    assert longest < 1  # Byte by byte it is five seconds.
+
+
+def test_a_body_of_tiny_chunks_holds_up_nobody(tiny_estimator):
+    """A read of a quarter of a megabyte brings forty thousand of them."""
+    head = b"POST /estimate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    limits = Limits(rate=1e6, burst=100_000, body_s=5)
+    with serving(tiny_estimator, limits=limits) as server, ThreadPoolExecutor(1) as other:
+        upload = other.submit(server.raw, head + b"1\r\na\r\n" * 300_000 + b"0\r\n\r\n")
+        longest = longest_wait(server, upload.done)
+        assert upload.result()[9:12] in (b"415", b"408")
+    assert longest < 1  # Without turns it is as long as all of it takes: two seconds and more.
+
+
+def test_nobody_else_waits_for_checks_of_frames_either(tiny_estimator):
+    with serving(tiny_estimator, limits=Limits(rate=1e6, burst=100_000)) as server:
+        with connect(f"ws://{server.host}/ws/estimate", close_timeout=WAIT_S) as client:
+            client.send(b"\xff\xd8" + b"\xff" * (4_000_000))
+            longest = longest_wait(server, lambda: server.site._clients.now["estimate"] == 0)
+        assert client.close_code == 1007
+    assert longest < 1  # Byte by byte it is more than that.
 
 
 def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(served):

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import ExitStack, suppress
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import numpy as np
@@ -15,6 +18,7 @@ from serving import WAIT_S, Camera, Served, serving, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from edgepose.errors import InputError
 from edgepose.media.sources import open_source
 from edgepose.server.limits import Limits
 
@@ -168,3 +172,137 @@ def test_who_reads_nothing_keeps_no_place_when_the_source_ends(tiny_estimator):
         peer.writable.clear()  # As if more had been written than the system has room for.
         server.hub.dismiss()
         until(lambda: now["poses"] == 0)
+
+
+HANDSHAKE = (
+    "GET {} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+PING, PONG, TEXT, PART = b"\x89", b"\x8a", b"\x81", b"\x00"
+
+
+@contextmanager
+def raw_client(server: Served, path: str) -> Iterator[socket.socket]:
+    """A client that reads nothing but the answer to its handshake, and has no room for more."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(WAIT_S)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(HANDSHAKE.format(path).encode())
+        assert client.recv(1, socket.MSG_WAITALL) == b"H"
+        yield client
+
+
+def masked(kind: bytes, content: bytes) -> bytes:
+    """A frame of a client, with a mask of zeros."""
+    assert len(content) < 126
+    return kind + bytes([0x80 | len(content)]) + bytes(4) + content
+
+
+def flood(client: socket.socket, data: bytes, seconds: float) -> bool:
+    """Send `data` over and over, for so long at most; whether the server ended that."""
+    end = time.monotonic() + seconds
+    client.settimeout(0.05)
+    left = b""
+    with suppress(ConnectionError):
+        while time.monotonic() < end:
+            left = left or data
+            with suppress(TimeoutError):
+                left = left[client.send(left) :]
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", ["/ws/poses", "/ws/estimate"])
+@pytest.mark.parametrize(
+    "frame", [masked(PING, b"x" * 125), masked(PING, b""), masked(PONG, b"")], ids=["long", "empty", "pongs"]
+)
+def test_who_sends_nothing_but_pings_is_let_go(tiny_estimator, path, frame):
+    camera = Camera()
+    with serving(tiny_estimator, camera.open) as server:
+        tracemalloc.start()
+        try:
+            with raw_client(server, path) as client:
+                assert flood(client, frame * 500, 10)
+                until(lambda: server.site._clients.now.total() == 0)
+            assert tracemalloc.get_traced_memory()[1] < 20e6
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize("path", ["/ws/poses", "/ws/estimate"])
+def test_who_reads_nothing_is_let_go_whatever_it_sends(tiny_estimator, path):
+    """Also where as many pings as it likes are allowed: what is not read is not answered."""
+    camera = Camera()
+    with serving(tiny_estimator, camera.open, limits=Limits(send_s=0.5, small_frames=10**9)) as server:
+        tracemalloc.start()
+        try:
+            with raw_client(server, path) as client:
+                assert flood(client, masked(PING, b"x" * 125) * 500, WAIT_S)
+                until(lambda: server.site._clients.now.total() == 0)
+            assert tracemalloc.get_traced_memory()[1] < 20e6
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [TEXT, PART], ids=["messages", "parts of one"])
+def test_messages_of_nothing_end_the_connection(tiny_estimator, kind):
+    camera = Camera()
+    with serving(tiny_estimator, camera.open) as server, raw_client(server, "/ws/poses") as client:
+        client.sendall(masked(b"\x01", b"begun") if kind == PART else b"")
+        assert flood(client, masked(kind, b"") * 500, 10)
+        assert server.ask("/healthz")[0] == 200
+
+
+def test_a_flood_of_pings_holds_up_nobody(tiny_estimator):
+    with serving(tiny_estimator, limits=Limits(small_frames=10**9)) as server, raw_client(server, "/ws/estimate") as client:
+        client.sendall(masked(PING, b"") * 100_000)
+        began = time.perf_counter()
+        assert server.ask("/healthz")[0] == 200
+        assert time.perf_counter() - began < 1
+
+
+def test_who_reads_is_answered_as_often_as_it_pings(tiny_estimator):
+    with serving(tiny_estimator) as server, dial(server, "/ws/estimate") as client:
+        for _ in range(100):
+            assert client.ping().wait(WAIT_S)
+        client.send(JPEG)
+        assert json.loads(client.recv(WAIT_S))["frame"] == 0
+
+
+def test_who_takes_no_answers_to_its_frames_is_let_go(tiny_estimator):
+    with serving(tiny_estimator, limits=Limits(send_s=0.3)) as server, raw_client(server, "/ws/estimate"):
+        until(lambda: server.site._clients.now["estimate"] == 1)
+        protocol = next(iter(each for each in server.server.server_state.connections if hasattr(each, "writable")))
+        protocol.loop.call_soon_threadsafe(protocol.pause_writing)  # As if more were to be sent than there is room for.
+        until(lambda: server.site._clients.now.total() == 0)
+
+
+def test_who_takes_no_answer_over_http_is_let_go(tiny_estimator):
+    """A snapshot is larger than what waits in the system."""
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
+    camera = Camera()
+    with serving(tiny_estimator, camera.open, limits=Limits(send_s=0.3)) as server:
+        camera.show(noise)
+        until(lambda: server.ask("/poses")[0] == 200)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(WAIT_S)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(b"GET /snapshot.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(1) == b"H"
+            until(lambda: not server.server.server_state.connections)
+
+
+def test_a_shape_that_no_network_takes_is_refused_with_the_reason(tiny_estimator, monkeypatch):
+    with serving(tiny_estimator) as server:
+
+        def refuse(_: object) -> None:
+            raise InputError("an input of 4096 x 99999 pixels; expected at most 4096 x 4096")
+
+        monkeypatch.setattr(server.site._visitors, "_estimator", refuse)
+        status, _, body = server.ask("/estimate", "POST", JPEG)
+        assert (status, json.loads(body)["error"][:28]) == (400, "an input of 4096 x 99999 pix")
+        with dial(server, "/ws/estimate") as client:
+            client.send(JPEG)
+            assert closing(client) == (1007, "an input of 4096 x 99999 pixels; expected at most 4096 x 4096")

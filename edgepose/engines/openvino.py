@@ -7,6 +7,7 @@ ever made in Python.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -46,8 +47,7 @@ def _core() -> ov.Core:
     folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # Another process clears up, too.
-            remove_oldest(folder, MAX_CACHE_BYTES)
+        remove_oldest(folder, MAX_CACHE_BYTES)
         core.set_property({"CACHE_DIR": str(folder)})
     except OSError as error:
         _log.info("compiled models are not kept: %s", error)
@@ -55,15 +55,23 @@ def _core() -> ov.Core:
 
 
 def remove_oldest(folder: Path, most_bytes: int) -> None:
-    """Delete the files of a folder that nobody has used for longest, until the rest has at most so many bytes."""
-    statuses = [(file.stat(), file) for file in folder.iterdir()]
-    files = sorted(statuses, key=lambda pair: max(pair[0].st_mtime, pair[0].st_atime))
-    size = sum(status.st_size for status, _ in files)
-    for status, file in files:
+    """Delete the files below a folder that nobody has used for longest, until the rest has at most so many bytes.
+
+    A file that cannot be deleted, or that another process deletes meanwhile, is passed over.
+    """
+    files: list[tuple[float, int, str]] = []  # When it was last used, its size, its path.
+    for parent, _, names in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in names):
+            with suppress(OSError):
+                status = os.lstat(path)
+                files.append((max(status.st_mtime, status.st_atime), status.st_size, path))
+    size = sum(file[1] for file in files)
+    for _, bytes_, path in sorted(files):
         if size <= most_bytes:
             break
-        file.unlink(missing_ok=True)
-        size -= status.st_size
+        with suppress(OSError):
+            os.unlink(path)
+            size -= bytes_
 
 
 def available_devices() -> list[str]:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.addresses import showable_text
 from edgepose.errors import InputError, SourceError
 from edgepose.media.captures import from_capture
 from edgepose.media.frames import Source
@@ -75,7 +76,7 @@ def open_camera(camera: int | str, options: CameraOptions) -> Source:
     if camera == PICAMERA:
         return from_capture(_PiCapture(options), PICAMERA, "camera", is_live=True)
     if isinstance(camera, str) and _is_pipeline(camera):
-        return from_capture(_open_pipeline(camera), camera, "camera", is_live=True)
+        return from_capture(_open_pipeline(camera), showable_text(camera), "camera", is_live=True)
     name = f"camera {camera}" if isinstance(camera, int) else camera
     if isinstance(camera, int) and not 0 <= camera < MAX_CAMERAS:
         raise SourceError(f"there is no {name}; expected a number from 0 to {MAX_CAMERAS - 1}")
@@ -123,7 +124,7 @@ def _open_pipeline(pipeline: str) -> Any:
         )
     capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
-        raise SourceError(f"{pipeline!r}: GStreamer cannot run this pipeline; try it with gst-launch-1.0")
+        raise SourceError(f"{showable_text(pipeline)!r}: GStreamer cannot run this pipeline; try it with gst-launch-1.0")
     return capture
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.addresses import showable
 from edgepose.errors import SourceError
 from edgepose.media.frames import Frame, Source
 from edgepose.media.images import MAX_PIXELS
@@ -51,18 +52,18 @@ def open_stream(url: str) -> Source:
     Raises:
         SourceError: The server does not answer, or not with a video.
     """
+    name = showable(url)
     try:
-        parts = urlsplit(url)
+        urlsplit(url)
     except ValueError as error:
+        reason = "" if "'" in str(error) else f": {error}"  # It may quote what is secret.
         raise SourceError(
-            f"not an address that can be opened: {error}; expected rtsp://HOST/PATH or http://HOST/PATH"
+            f"{name}: not an address that can be opened{reason}; expected rtsp://HOST/PATH or http://HOST/PATH"
         ) from None
-    host = parts.netloc.rpartition("@")[2]
-    name = parts._replace(netloc=host).geturl()  # The name is shown and logged: no passwords in it.
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, timeouts)
     if not capture.isOpened():
-        raise SourceError(f"{name} cannot be opened; check the address, user name and password, and that {host} can be reached")
+        raise SourceError(f"{name} cannot be opened; check the address, user name and password, and that it can be reached")
     # A video file on a web server says how long it is; a stream cannot.
     return from_capture(capture, name, "stream", is_live=not capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
 

@@ -11,16 +11,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.addresses import showable
 from edgepose.errors import InputError, OutputError, SourceError
 from edgepose.media.files import write_file
-from edgepose.media.headers import Header, read_header
+from edgepose.media.headers import Header, bare, read_header
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
+# OpenCV's own bound, which it reads when it is imported: a program that sets it before has it respected here, too.
+OPENCV_BOUND = "OPENCV_IO_MAX_IMAGE_PIXELS"
+
+
+def _most_pixels(most: int) -> int:
+    bound = os.environ.get(OPENCV_BOUND, "")
+    return min(most, int(bound)) if bound.isdecimal() else most
+
+
 # More pixels than any phone or full-frame camera stores in one shot by default (108 million), and 360 MB once decoded.
-MAX_PIXELS = 120_000_000
+MAX_PIXELS = _most_pixels(120_000_000)
 # A file that is larger than this is larger than any encoding of `MAX_PIXELS` (16-bit RGBA takes 8 bytes a pixel).
 MAX_FILE_BYTES = 1 << 30
+
+# Rows that are laid on white at a time.
+_ROWS = 64
 
 # EXIF 2.32, tag 0x0112: how to stand a stored picture up: swap its axes or not, then flip as `cv2.flip` counts
 # (1 left and right, 0 top and bottom, -1 both).
@@ -57,7 +70,7 @@ def read_image(source: str | Path | bytes) -> NDArray[np.uint8]:
     """A JPEG, PNG, WebP, BMP or TIFF file (or its bytes) as (H, W, 3) uint8 BGR, upright.
 
     EXIF orientation is applied. Grey becomes three equal channels, 16 bits are scaled to 8, and a transparent picture is
-    laid on white, as browsers and viewers show it.
+    laid on white, as browsers and viewers show it. Of an animated PNG it is the picture that stands for the animation.
 
     Raises:
         SourceError: There is no such file; it is empty, cut short, damaged, not an image, or has more than `MAX_PIXELS`.
@@ -76,7 +89,9 @@ def read_image(source: str | Path | bytes) -> NDArray[np.uint8]:
         raise SourceError(f"{name}: {size}; expected 1 to {MAX_PIXELS:,}: scale it down first")
     if not header.whole:
         raise SourceError(f"{name}: truncated image: the file ends before the picture does; copy or download it again")
-    return _decode(data, header, name)
+    if header.samples is not None:
+        raise _wrong_samples(name, header.samples)
+    return _decode(bare(data), header, name)
 
 
 def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
@@ -104,12 +119,13 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
 
 def missing(path: Path) -> SourceError:
     """The error to raise where there is no `path`: it names the most similar one that there is."""
+    name = showable(str(path))  # It may be an address that was taken for a path.
     try:
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
     except OSError:
-        return SourceError(f"{path}: no such file, nor a folder {path.parent}")
+        return SourceError(f"{name}: no such file, nor a folder {showable(str(path.parent))}")
     hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
-    return SourceError(f"{path}: no such file or folder{hint}")
+    return SourceError(f"{name}: no such file or folder{hint}")
 
 
 def _read_file(path: Path) -> bytes:
@@ -134,10 +150,14 @@ def _decode(data: bytes, header: Header, name: str) -> NDArray[np.uint8]:
         image = None
     if image is None:
         raise SourceError(f"{name}: damaged or truncated image; copy or download it again")
+    # Sorted, because TIFFs come turned. Whoever bounded the picture did so by its header.
+    if sorted(image.shape[:2]) != sorted((header.height, header.width)):
+        sizes = f"{header.width} x {header.height} pixels, its picture {image.shape[1]} x {image.shape[0]}"
+        raise SourceError(f"{name}: damaged image: its header says {sizes}; copy or download it again")
     if image.dtype == np.uint16:
         image = cv2.convertScaleAbs(image, alpha=1 / 257)  # 65535 / 255
     if image.dtype != np.uint8:
-        raise SourceError(f"{name}: an image of {image.dtype}; expected uint8 or uint16 samples")
+        raise _wrong_samples(name, str(image.dtype))
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     elif image.shape[2] == 4:
@@ -148,11 +168,21 @@ def _decode(data: bytes, header: Header, name: str) -> NDArray[np.uint8]:
     return np.asarray(image if flip is None else cv2.flip(image, flip), np.uint8)
 
 
+def _wrong_samples(name: str, samples: str) -> SourceError:
+    return SourceError(f"{name}: an image of {samples}; expected uint8 or uint16 samples")
+
+
 def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
     """A picture (H, W, 4) BGRA laid on white: (H, W, 3)."""
     colour, alpha = image[..., :3], image[..., 3:]
     # Nothing but transparency is a writer that left the fourth byte empty (32-bit BMP), not a picture of nothing.
     if alpha.min() == 255 or alpha.max() == 0:
         return np.ascontiguousarray(colour, np.uint8)
-    blend = colour.astype(np.uint16) * alpha + (255 - alpha).astype(np.uint16) * 255  # At most 255 * 255, which fits.
-    return np.asarray((blend + 127) // 255, np.uint8)
+    laid = np.empty(colour.shape, np.uint8)
+    # A few rows at a time: all at once takes several times the memory of the picture, and is slower.
+    for rows in range(0, len(image), _ROWS):
+        part = slice(rows, rows + _ROWS)
+        # At most 255 * 255, which fits.
+        blend = colour[part].astype(np.uint16) * alpha[part] + (255 - alpha[part]).astype(np.uint16) * 255
+        laid[part] = (blend + 127) // 255
+    return laid

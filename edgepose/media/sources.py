@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.addresses import showable
 from edgepose.errors import InputError, SourceError
 from edgepose.media.cameras import CameraOptions, is_camera, open_camera
 from edgepose.media.captures import open_stream, open_video
@@ -102,7 +103,7 @@ def _open(source: str | int | Path | Iterable[NDArray[np.uint8]], camera: Camera
     try:
         return _open_path(Path(text), text)
     except (OSError, ValueError) as error:  # A folder that may not be read, a name too long, a NUL in the name.
-        raise SourceError(f"{text!r}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+        raise SourceError(f"{showable(text)!r}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _open_path(path: Path, text: str) -> Source:

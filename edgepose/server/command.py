@@ -16,7 +16,8 @@ from edgepose.errors import InputError, MissingExtraError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.server.limits import Limits
 
-# A token that people choose is guessed at ten tries, and then one in ten seconds: see `Limits.wrong_tokens`.
+# Of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: there are enough tokens of
+# eight letters for three hundred years.
 MIN_TOKEN = 8
 TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
 
@@ -62,6 +63,10 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; returns the exit status."""
+    # Before OpenCV is imported, which reads them then. It decodes no more for a visitor, whatever a file says of itself
+    # (whoever has larger pictures as the source raises it), and writes no line into the log for each row of a damaged picture.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(Limits.upload_pixels))
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
         from edgepose.server.app import Site, create_app
         from edgepose.server.hub import Hub

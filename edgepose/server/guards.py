@@ -12,10 +12,11 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -59,6 +60,7 @@ class Guard:
         self._names = {"localhost", own, short, f"{short}.local", *(name.lower() for name in names)}
         self._requests = Buckets(limits.rate, limits.burst)
         self._wrong = Buckets(0.1, limits.wrong_tokens)
+        self._wrong_s = limits.wrong_s
         self._metrics = metrics
         self._ask = ask
 
@@ -83,43 +85,37 @@ class Guard:
         """What is said instead of an answer; None if the request may pass."""
         address = address_of(scope.get("client"))
         host = headers.get("host", "")
-        if not self._requests.take(address):
+        is_known = self._is_known(host)
+        given = _credentials(scope, headers) if is_known and self._token is not None else {}
+        is_let_in = any(self._is_right(kind, value) for kind, values in given.items() for value in values)
+        # Whoever has the token is counted apart: behind a proxy, everybody comes from one address.
+        if not self._requests.take(f"{address} with the token" if is_let_in else address):
             return refusal(429, "too many requests; wait a moment", {"retry-after": "1"})
-        if not self._is_known(host):
+        if not is_known:
             return refusal(421, "this server is not called that; use its address, localhost, or --allow-host NAME")
         if not is_own_page(headers, host):
             return refusal(403, "asked by a page of another site")
         if self._token is None or scope["path"] in OPEN:
             return None
-        return self._check_token(scope, headers, address)
-
-    def _check_token(self, scope: Scope, headers: Headers, address: str) -> Response | None:
-        is_visit = scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0] if is_visit else ""
-        bearer = headers.get("authorization", "")
-        name = cookie_name(headers.get("host", ""))
-        cookie = _read_cookie(headers.get("cookie", ""), name)
-        if self._wrong.left(address) < 1:
-            return refusal(429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
-        if given:
-            if self._is_right(given, self._token):
-                done = RedirectResponse("/", 303)
-                done.set_cookie(name, cookie_of(given), httponly=True, samesite="strict", secure=scope["scheme"] == "https")
-                return done
-        elif bearer:
-            scheme, _, value = bearer.partition(" ")
-            if scheme.lower() == "bearer" and self._is_right(value.strip(), self._token):
-                return None
-        elif self._is_right(cookie, self._cookie):
-            return None
-        if given or bearer or cookie:
-            self._wrong.take(address)
-        if is_visit:
+        if is_let_in:
+            right = [value for value in given["query"] if self._is_right("query", value)]
+            return self._trade(right[0], scope, host) if right else None
+        if any(given.values()) and not self._wrong.take(address):
+            return SlowRefusal(self._wrong_s, 429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
+        if _is_visit(scope):
             return HTMLResponse(self._ask, 401)
         return refusal(401, "a token is needed: in the address /?token=..., or as a header", {"www-authenticate": "Bearer"})
 
-    def _is_right(self, given: str, expected: bytes | None) -> bool:
-        return expected is not None and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected)
+    def _trade(self, token: bytes, scope: Scope, host: str) -> Response:
+        """The page, and a cookie for the token in its address."""
+        done = RedirectResponse("/", 303)
+        cookie = cookie_of(token.decode())
+        done.set_cookie(cookie_name(host), cookie, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
+        return done
+
+    def _is_right(self, kind: str, given: bytes) -> bool:
+        expected = self._cookie if kind == "cookie" else self._token
+        return expected is not None and hmac.compare_digest(given, expected)
 
     def _is_known(self, host: str) -> bool:
         """Whether a Host header is of this server. A page that rebinds its name to our address still sends its name."""
@@ -140,6 +136,26 @@ def cookie_name(host: str) -> str:
 def cookie_of(token: str) -> str:
     """What the cookie holds: enough to come in with, and not the token itself."""
     return hmac.new(token.encode("utf-8", "surrogateescape"), b"edgepose cookie", hashlib.sha256).hexdigest()
+
+
+class SlowRefusal(JSONResponse):
+    """A refusal that takes its time. The right token is let in at any time, so that nobody can keep its owner out; whoever
+    guesses has to wait.
+
+    Args:
+        seconds: How long it takes.
+        status: Of HTTP.
+        message: For the visitor.
+        headers: Of the answer.
+    """
+
+    def __init__(self, seconds: float, status: int, message: str, headers: dict[str, str]) -> None:
+        super().__init__({"error": message}, status, {**headers, "connection": "close"})
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await anyio.sleep(self._seconds)
+        await super().__call__(scope, receive, send)
 
 
 def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -173,9 +189,23 @@ def is_address(name: str) -> bool:
     return True
 
 
-def _read_cookie(header: str, name: str) -> str:
-    try:
-        morsel = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return "" if morsel is None else morsel.value
+def _is_visit(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
+
+
+def _credentials(scope: Scope, headers: Headers) -> dict[str, list[bytes]]:
+    """All that a request brings to come in with: one that is right is enough, whatever stands beside it."""
+    query = parse_qs(scope["query_string"].decode("latin-1")).get("token", []) if _is_visit(scope) else []
+    bearers = []
+    for each in headers.getlist("authorization"):
+        scheme, _, value = each.partition(" ")
+        bearers.append(value.strip() if scheme.lower() == "bearer" else "")
+    name = cookie_name(headers.get("host", ""))
+    # Each by itself: other applications on this host may have set what is no cookie, or one of the same name.
+    pieces = [piece for header in headers.getlist("cookie") for piece in header.split(";") if name in piece]
+    cookies = [cookie for piece in pieces if (cookie := cookie_parser(piece).get(name))]
+    return {
+        "query": [value.encode("utf-8", "surrogatepass") for value in query],
+        "bearer": [value.encode("latin-1") for value in bearers],
+        "cookie": [value.encode("latin-1", "replace") for value in cookies],
+    }

@@ -26,10 +26,14 @@ class Limits:
         connections_per_address: Likewise, from one address.
         rate: Requests a second and address, in the long run. A WebSocket or a stream is one.
         burst: Requests that an address may send at once.
-        wrong_tokens: Likewise, of wrong tokens; one more is allowed every ten seconds.
+        wrong_tokens: Wrong tokens that an address may send at once; one more is allowed every ten seconds. The right one is
+            let in all the same.
+        wrong_s: Seconds that the answer to any more of them takes.
         head_s: Seconds until the head of a request has to be there.
         body_s: Seconds until its body has to be there.
-        send_s: Seconds that a viewer may take for one picture or message before it is let go.
+        send_s: Seconds that anybody may take for one picture, message or answer before they are let go.
+        small_frames: WebSocket frames too small for a picture, pings above all, that a client may send at once; 50 a second
+            in the long run.
         picture_rate: Pictures a second that viewers get. Drawing and encoding one of 720p takes a core for 4 ms, of 360p for
             2.5 ms, in which a network on all cores makes no progress on any.
         picture_height: Pixels; frames with more are halved until they fit. Snapshots are not.
@@ -48,9 +52,11 @@ class Limits:
     rate: float = 20.0
     burst: int = 100
     wrong_tokens: int = 10
+    wrong_s: float = 1.0
     head_s: float = 10.0
     body_s: float = 20.0
     send_s: float = 20.0
+    small_frames: int = 500
     picture_rate: float = 10.0
     picture_height: int = 540
     poses_rate: float = 40.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import time
 from typing import Any
 
 import h11
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.protocol import State
 
 from edgepose.errors import EdgePoseError
@@ -23,6 +25,13 @@ SEND_BUFFER_BYTES = 256 << 10
 # Seconds that viewers have to leave when the server ends.
 GOODBYE_S = 3
 BACKLOG = 128
+# What comes is looked at in pieces of these sizes, for so long at a time: a read may bring forty thousand messages or chunks of
+# one byte, for which all others would wait a second.
+LEAST_BYTES, MOST_BYTES = 4 << 10, 64 << 10
+TURN_S = 0.002
+# A WebSocket frame with less is no picture; all control frames have less. See `Limits.small_frames`.
+SMALL_BYTES = 126
+SMALL_A_SECOND = 50.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -59,8 +68,8 @@ class PatientServer(Server):
         super().__init__(
             Config(
                 app,
-                http=_bounded_protocol(site.limits),
-                ws=_WebSocket,
+                http=_bounded(_Http, site.limits),
+                ws=_bounded(_WebSocket, site.limits),
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -84,25 +93,157 @@ class PatientServer(Server):
         await super().shutdown(sockets)
 
 
-class _WebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket whose handshake may be refused with a status, which uvicorn 0.54 logs as an error; and whose end is one.
+def _bounded(protocol: type[_Patient], limits: Limits) -> type[asyncio.Protocol]:
+    """`protocol` with these limits, as a class, because uvicorn makes the instances."""
+    return type(protocol.__name__, (protocol,), {"limits": limits})
 
-    It is a `Peer`, which the application finds in the `state` of its scope.
+
+class _Patient(asyncio.Protocol):
+    """What is added to both of uvicorn's protocols: nobody holds up the others, or memory, for longer than is allowed.
+
+    What comes is taken in turns, and no more is read before it is taken. Whoever does not take what was written to it is let
+    go, whatever that was. A connection is a `Peer`, which the application finds in the `state` of its scope.
     """
+
+    limits: Limits
+    transport: Any
+    loop: asyncio.AbstractEventLoop
+    app_state: dict[str, Any]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.app_state = {**self.app_state, "peer": self}
+        self._waiting = b""  # What has come and is not taken.
+        self._size = LEAST_BYTES
+        self._has_left = False  # To be a WebSocket.
+        self._letting_go: asyncio.TimerHandle | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what is to be answered may come."""
+        return True
+
+    def write(self, data: bytes) -> None:
+        """As of `Peer`."""
+        self.transport.write(data)
+
+    def abort(self) -> None:
+        """As of `Peer`."""
+        self.transport.abort()
+
+    def connection_made(self, transport: Any) -> None:
+        """The connection is there."""
+        super().connection_made(_Transport(transport, self))  # type: ignore[arg-type]  # uvicorn wants no more of it.
+
+    def data_received(self, data: bytes) -> None:
+        """Something has come."""
+        self._waiting += data
+        if len(self._waiting) == len(data):
+            self._take()
+
+    def _take(self) -> None:
+        """Hand on what has come, for one turn."""
+        began = time.perf_counter()
+        at = 0
+        while at < len(self._waiting) and self._is_here():
+            super().data_received(self._waiting[at : at + self._size])
+            at += self._size
+            passed = time.perf_counter() - began
+            if passed >= TURN_S:
+                self._size = LEAST_BYTES
+                break
+            self._size = min(2 * self._size, MOST_BYTES)
+        if not self._is_here():
+            self._waiting = b""
+            return
+        self._waiting = self._waiting[at:]
+        if self._waiting:
+            self.loop.call_soon(self._take)
+        self.transport.choose()
+
+    def _is_here(self) -> bool:
+        """Whether the connection is there, and has not become a WebSocket meanwhile."""
+        return not self.transport.is_closing() and not self._has_left
+
+    def pause_writing(self) -> None:
+        """More is to be sent than the system has room for."""
+        super().pause_writing()
+        self._letting_go = self.loop.call_later(self.limits.send_s, self.abort)
+        self.transport.choose()
+
+    def resume_writing(self) -> None:
+        """It is on its way."""
+        super().resume_writing()
+        if self._letting_go is not None:
+            self._letting_go.cancel()
+        self.transport.choose()
+
+    def is_taken(self) -> bool:
+        """Whether more may be read."""
+        return not self._waiting and self.has_room
+
+
+class _Transport:
+    """A connection that is read when uvicorn wants it and its protocol has room.
+
+    Args:
+        transport: The true one.
+        protocol: Its protocol.
+    """
+
+    def __init__(self, transport: Any, protocol: _Patient) -> None:
+        self._transport: Any = transport._transport if isinstance(transport, _Transport) else transport
+        self._protocol = protocol
+        self._is_wanted = True
+        self._transport.resume_reading()  # As HTTP, it may have been paused.
+        self._is_read = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def pause_reading(self) -> None:
+        """Of uvicorn, which has enough."""
+        self._is_wanted = False
+        self.choose()
+
+    def resume_reading(self) -> None:
+        """Of uvicorn, which wants more."""
+        self._is_wanted = True
+        self.choose()
+
+    def choose(self) -> None:
+        """Read, or do not."""
+        is_read = self._is_wanted and self._protocol.is_taken()
+        if is_read != self._is_read and not self._transport.is_closing():
+            self._is_read = is_read
+            (self._transport.resume_reading if is_read else self._transport.pause_reading)()
+
+
+class _WebSocket(_Patient, WebSocketsSansIOProtocol):
+    """A WebSocket whose handshake may be refused with a status, which uvicorn 0.54 logs as an error; and whose end is one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._small = 0.0
+        self._counted = time.monotonic()
 
     @property
     def is_ready(self) -> bool:
         return self.writable.is_set() and self.conn.state is State.OPEN and not self.transport.is_closing()
 
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
+    @property
+    def has_room(self) -> bool:
+        return self.writable.is_set()  # Each ping is answered.
 
-    def abort(self) -> None:
-        self.transport.abort()
+    def handle_events(self) -> None:
+        now = time.monotonic()
+        self._small = max(0.0, self._small - SMALL_A_SECOND * (now - self._counted))
+        self._small += sum(isinstance(event, Frame) and len(event.data) < SMALL_BYTES for event in self.conn.events)
+        self._counted = now
+        if self._small > self.limits.small_frames:
+            self.abort()
+            return
+        super().handle_events()
 
     async def run_asgi(self) -> None:
         await super().run_asgi()
@@ -114,51 +255,45 @@ class _WebSocket(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-def _bounded_protocol(limits: Limits) -> type[asyncio.Protocol]:
-    class BoundedProtocol(H11Protocol):
-        """HTTP of one connection. h11 bounds the size of a request's head; this bounds its time, and how many there are.
+class _Http(_Patient, H11Protocol):
+    """HTTP of one connection. h11 bounds the size of a request's head; this bounds its time, and how many there are.
 
-        It is a `Peer`, too: while an answer is under way, for more of it.
-        """
+    It is a `Peer` while an answer is under way, for more of it.
+    """
 
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            self.app_state = {**self.app_state, "peer": self}
+    @property
+    def is_ready(self) -> bool:
+        return self.conn.our_state is h11.SEND_BODY and not self.flow.write_paused and not self.transport.is_closing()
 
-        @property
-        def is_ready(self) -> bool:
-            return self.conn.our_state is h11.SEND_BODY and not self.flow.write_paused and not self.transport.is_closing()
+    def write(self, data: bytes) -> None:
+        self.transport.write(self.conn.send(h11.Data(data=data)))
 
-        def write(self, data: bytes) -> None:
-            self.transport.write(self.conn.send(h11.Data(data=data)))
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        here = (
+            sum((getattr(each, "client", None) or ("",))[0] == self.client[0] for each in self.connections)
+            if self.client
+            else 0
+        )
+        if here > self.limits.connections_per_address or len(self.connections) > 2 * self.limits.connections:
+            transport.abort()
+            return
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self.loop.call_later(self.limits.head_s, self._check, self.cycle)
 
-        def abort(self) -> None:
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        self._has_left = True
+
+    def _check(self, before: Any) -> None:
+        """End the connection if there is no request, nor was when this was last looked at."""
+        if self._has_left:
+            return
+        if self.transport.is_closing():
+            # Somebody who does not read the rest of an answer would keep it open.
+            self.loop.call_later(self.limits.send_s, self.transport.abort)
+            return
+        if self.cycle is before and (self.cycle is None or self.cycle.response_complete):
             self.transport.abort()
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            here = (
-                sum((getattr(each, "client", None) or ("",))[0] == self.client[0] for each in self.connections)
-                if self.client
-                else 0
-            )
-            if here > limits.connections_per_address or len(self.connections) > 2 * limits.connections:
-                transport.abort()
-                return
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-            self.loop.call_later(limits.head_s, self._check, self.cycle)
-
-        def _check(self, before: object) -> None:
-            """End the connection if there is no request, nor was when this was last looked at."""
-            if self.transport.get_protocol() is not self:
-                return  # It has become a WebSocket.
-            if self.transport.is_closing():
-                # Somebody who does not read the rest of an answer would keep it open.
-                self.loop.call_later(limits.send_s, self.transport.abort)
-                return
-            if self.cycle is before and (self.cycle is None or self.cycle.response_complete):
-                self.transport.abort()
-                return
-            self.loop.call_later(limits.head_s, self._check, self.cycle)
-
-    return BoundedProtocol
+            return
+        self.loop.call_later(self.limits.head_s, self._check, self.cycle)

@@ -15,6 +15,8 @@ from edgepose.server.limits import Limits
 # What is left of a body that is too large is read and thrown away, within these bounds: most programs look for an answer only
 # when they have sent all of it, and a connection that is closed before takes the answer with it.
 DRAINED_BYTES, DRAINED_S = 128 << 20, 5.0
+# Of a form. Twenty megabytes of empty ones would take ten seconds.
+MAX_PARTS = 100
 
 
 class UploadTooLarge(Exception):
@@ -56,18 +58,16 @@ async def read_picture(request: Request, limits: Limits) -> bytes:
     # h11 has made sure that it is a number.
     if int(request.headers.get("content-length", "0")) > limits.upload_bytes:
         raise UploadTooLarge(_too_large(limits))
-    pieces: list[bytes] = []
-    size = 0
+    body = bytearray()  # Not a list of pieces: of one byte each, they would take fifty times the memory.
     with anyio.move_on_after(limits.body_s) as patience:
         async for piece in request.stream():
-            size += len(piece)
-            if size > limits.upload_bytes:
+            body += piece
+            if len(body) > limits.upload_bytes:
                 raise UploadTooLarge(_too_large(limits))
-            pieces.append(piece)
     if patience.cancelled_caught:
         raise HTTPException(408, f"the picture was not here after {limits.body_s:g} s", {"connection": "close"})
     kind = request.headers.get("content-type", "")
-    data = b"".join(pieces)
+    data = bytes(body)
     # In a thread, because a form of twenty megabytes takes its time.
     return await anyio.to_thread.run_sync(first_file, data, kind) if kind.startswith("multipart/form-data") else data
 
@@ -76,12 +76,19 @@ def first_file(form: bytes, content_type: str) -> bytes:
     """The first file of a form (multipart/form-data, RFC 7578). All in memory: nothing from outside gets near the file system.
 
     Raises:
-        HTTPException: 400 the form is damaged or cut short, or has no file in it.
+        HTTPException: 400 the form is damaged or cut short, has no file in it, or more than `MAX_PARTS`.
     """
     _, options = parse_options_header(content_type)
     files: list[bytearray] = []
     field, value = bytearray(), bytearray()
     is_file = is_whole = False  # Whether this part is the file, and whether all of it has come.
+    parts = 0
+
+    def begin_part() -> None:
+        nonlocal parts
+        parts += 1
+        if parts > MAX_PARTS:
+            raise HTTPException(400, f"a form of more than {MAX_PARTS} parts; expected one file in it")
 
     def begin_header(data: bytes, start: int, end: int) -> None:
         field.extend(data[start:end])
@@ -109,6 +116,7 @@ def first_file(form: bytes, content_type: str) -> bytes:
         parser = MultipartParser(
             options.get(b"boundary", b""),
             {
+                "on_part_begin": begin_part,
                 "on_header_field": begin_header,
                 "on_header_value": go_on_header,
                 "on_header_end": end_header,

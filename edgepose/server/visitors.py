@@ -1,4 +1,7 @@
-"""Pictures that visitors send: bounded, checked, decoded and looked at, one at a time in a thread of its own."""
+"""Pictures that visitors send: checked, bounded, decoded and looked at, one at a time in a thread of its own.
+
+Nothing of that is done in the event loop: even the header of a picture that means harm takes its time.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from edgepose.errors import SourceError
+from edgepose.errors import InputError, SourceError
 from edgepose.estimator import PoseEstimator
 from edgepose.media.headers import read_header
 from edgepose.media.images import read_image
@@ -57,15 +60,14 @@ class Visitors:
         """The people in the image file `data`.
 
         Raises:
-            BadPicture: It is none, damaged, or has more than `max_pixels`.
+            BadPicture: It is none, damaged, of a shape that no network takes, or has more than `max_pixels`.
             Full: Too many are waiting.
         """
-        check_picture(data, max_pixels)
         if self._waiting >= self._most:
             raise Full(f"{self._most} pictures are waiting already; try again later")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._look_at, data)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._look_at, data, max_pixels)
         finally:
             self._waiting -= 1
 
@@ -73,13 +75,14 @@ class Visitors:
         """End the thread, after the picture that it is looking at."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _look_at(self, data: bytes) -> Seen:
+    def _look_at(self, data: bytes, max_pixels: int) -> Seen:
         with self._metrics.timed("visitor"):
+            check_picture(data, max_pixels)
             try:
                 image = read_image(data)
-            except SourceError as error:
+                return Seen(self._estimator(image), image.shape[1], image.shape[0])
+            except (SourceError, InputError) as error:
                 raise BadPicture(400, str(error)) from None
-            return Seen(self._estimator(image), image.shape[1], image.shape[0])
 
 
 def check_picture(data: bytes, max_pixels: int) -> None:

@@ -15,13 +15,13 @@ import contextlib
 import hashlib
 import logging
 import os
-import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import platformdirs
 
+from edgepose.addresses import showable, showable_text
 from edgepose.errors import DownloadError
 from edgepose.zoo.registry import Model, ModelFile
 
@@ -38,9 +38,15 @@ _log = logging.getLogger(__name__)
 
 
 def models_dir() -> Path:
-    """The folder for fetched models: `EDGEPOSE_MODELS`, else `models` in the user's cache folder of edgepose."""
+    """The folder for fetched models: `EDGEPOSE_MODELS`, else `models` in the user's cache folder of edgepose.
+
+    Raises:
+        DownloadError: `EDGEPOSE_MODELS` begins with the home of a user who is not there.
+    """
     chosen = os.environ.get("EDGEPOSE_MODELS")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("edgepose", appauthor=False) / "models"
+    return (
+        _folder("EDGEPOSE_MODELS", chosen) if chosen else platformdirs.user_cache_path("edgepose", appauthor=False) / "models"
+    )
 
 
 def locate(model: Model) -> Path | None:
@@ -121,9 +127,17 @@ def _sources(file: ModelFile) -> Iterator[str | Path]:
     elif mirror and "://" in mirror:
         raise DownloadError(f"EDGEPOSE_MIRROR is {_label(mirror)}, expected a folder or an http or https address")
     elif mirror:
-        yield Path(mirror).expanduser() / file.name
+        yield _folder("EDGEPOSE_MIRROR", mirror) / file.name
     if file.url:
         yield file.url
+
+
+def _folder(variable: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        home = text.partition("/")[0]
+        raise DownloadError(f"{variable} is {text}, and there is no home folder {home}; give a folder's whole path") from None
 
 
 def _fetch_from(source: str | Path, file: ModelFile, folder: Path, progress: bool) -> None:
@@ -165,7 +179,7 @@ def _from_folder(path: Path) -> Generator[bytes, None, None]:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise DownloadError(f"cannot read {path} ({error.strerror or error})") from error
+        raise DownloadError(f"cannot read {_label(path)} ({error.strerror or error})") from error
 
 
 def _from_url(url: str) -> Generator[bytes, None, None]:
@@ -178,17 +192,20 @@ def _from_url(url: str) -> Generator[bytes, None, None]:
                 raise DownloadError(f"{_label(url)} answers HTTP {response.status_code} {response.reason}")
             failure = f"{_label(url)} broke off"
             yield from response.iter_content(CHUNK_BYTES)
+    except ValueError as error:  # Of requests, and of what is below it; it quotes what it got.
+        raise DownloadError(f"{failure} (not an address that leads anywhere: {type(error).__name__})") from None
     except requests.RequestException as error:
-        raise DownloadError(f"{failure} ({_root(error)})") from error
+        # Not `from error`, which may quote the address whole.
+        raise DownloadError(f"{failure} ({_root(error)})") from None
 
 
 def _label(source: str | Path) -> str:
-    """The source as errors and logs name it: a mirror's address may hold a password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", source) if isinstance(source, str) else str(source)
+    """The source as errors and logs name it: a mirror's address may hold a password, and be mistaken for a folder."""
+    return showable(str(source))
 
 
 def _root(error: BaseException) -> str:
     """What lies under an exception that libraries wrapped several times, in one line."""
     while error.__context__ is not None:
         error = error.__context__
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return showable_text(" ".join(str(getattr(error, "strerror", None) or error).split())) or type(error).__name__
