@@ -1,4 +1,4 @@
-"""How alike two networks see the same pictures: their people, keypoint by keypoint, and the maps behind them.
+"""How alike two networks see the same pictures: their people, keypoint by keypoint, and how sure they are of each.
 
 Only what the reference is sure of counts, and it may be found with any score: what hovers about the least score that the
 pipeline lets pass comes and goes with the slightest rounding.
@@ -17,14 +17,18 @@ from edgepose.poses import Poses
 from edgepose.tracking import areas
 
 Float = NDArray[np.float32]
+Counts = NDArray[np.int64]
 
 # Least score of a keypoint, and least confidence of a person, to be sure of: the peak threshold of the reference decoder of
 # Lightweight OpenPose (arXiv 1811.12004), twice what edgepose's own pipeline lets pass.
 SURE = 0.1
-SAME_PERSON_OKS = 0.5  # COCO's loosest threshold: people who are less alike are two
+# Of keypoints in people whom a network is not sure of, which come and go as well.
+SURE_OF_FAINT = 0.5
+# COCO's loosest threshold: people, and keypoints of one person, that are less alike are two.
+SAME_PERSON_OKS = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Agreement:
     """Agreement of a candidate with a reference, over all pictures.
 
@@ -33,18 +37,31 @@ class Agreement:
         oks: Mean similarity of those of them whom the candidate sees, too; 0 where there are none.
         lost: Of them, whom the candidate does not see.
         invented: Whom the candidate is sure of, and the reference does not see.
+        keypoints: (K,) keypoints of each kind that the reference is sure of, in anybody.
+        lost_keypoints: (K,) of these, how many the candidate sees nowhere near.
+        invented_keypoints: (K,) how many the candidate is sure of, and the reference sees nowhere near.
+        scores: Difference of the scores of keypoints that both see, or of the confidence in people, whichever is larger; root
+            mean square, so that a few that are far off count.
     """
 
     people: int
     oks: float
     lost: int
     invented: int
+    keypoints: Counts
+    lost_keypoints: Counts
+    invented_keypoints: Counts
+    scores: float
 
 
 def compare(reference: Sequence[Poses], candidate: Sequence[Poses]) -> Agreement:
     """Agreement on the people of each picture."""
     people = lost = invented = 0
     alike: list[float] = []
+    kinds = len(reference[0].skeleton) if reference else 0
+    keypoints, lost_keypoints, invented_keypoints = (np.zeros(kinds, np.int64) for _ in range(3))
+    score_differences: list[Float] = [np.zeros(0, np.float32)]
+    confidence_differences: list[float] = []
     for theirs, ours in zip(reference, candidate, strict=True):
         similarity = oks(theirs, ours)
         partner = assign(-similarity) if similarity.size else np.full(len(theirs), -1)
@@ -54,7 +71,24 @@ def compare(reference: Sequence[Poses], candidate: Sequence[Poses]) -> Agreement
         alike += [float(similarity[i, j]) for i, j in matched if sure[i]]
         lost += int(sure.sum()) - sum(bool(sure[i]) for i, _ in matched)
         invented += int(sure_of_ours.sum()) - sum(bool(sure_of_ours[j]) for _, j in matched)
-    return Agreement(people, float(np.mean(alike)) if alike else 0.0, lost, invented)
+
+        near = _alike(theirs, ours) >= SAME_PERSON_OKS
+        wanted, given = _sure_keypoints(theirs), _sure_keypoints(ours)
+        for i, j in matched:
+            if sure[i] != sure_of_ours[j]:  # the same person, who is as sure in both
+                wanted[i], given[j] = theirs.scores[i] >= SURE, ours.scores[j] >= SURE
+        keypoints += wanted.sum(axis=0)
+        lost_keypoints += wanted.sum(axis=0)
+        invented_keypoints += given.sum(axis=0)
+        for i, j in matched:
+            lost_keypoints -= wanted[i] & near[i, j]
+            invented_keypoints -= given[j] & near[i, j]
+            both = near[i, j] & (wanted[i] | given[j])
+            score_differences.append((ours.scores[j] - theirs.scores[i])[both])
+            confidence_differences.append(float(ours.confidence[j] - theirs.confidence[i]))
+    scores = max(_root_mean_square(np.concatenate(score_differences)), _root_mean_square(np.array(confidence_differences)))
+    oks_of_all = float(np.mean(alike)) if alike else 0.0
+    return Agreement(people, oks_of_all, lost, invented, keypoints, lost_keypoints, invented_keypoints, scores)
 
 
 def oks(reference: Poses, candidate: Poses) -> Float:
@@ -62,21 +96,25 @@ def oks(reference: Poses, candidate: Poses) -> Float:
 
     A person without sure keypoints goes by all.
     """
-    apart = reference.keypoints[:, None] - candidate.keypoints[None]
-    variance = (2 * np.array(reference.skeleton.sigmas, np.float32)) ** 2
-    exponent = np.square(apart).sum(axis=-1) / (2 * variance * areas(reference.keypoints)[:, None, None])
-    alike = np.nan_to_num(np.exp(-exponent), nan=0.0)
     counts = reference.scores >= SURE
     counts = np.where(counts.any(axis=1, keepdims=True), counts, reference.scores > 0)
+    alike = _alike(reference, candidate)
     return np.asarray((alike * counts[:, None]).sum(axis=-1) / np.maximum(counts.sum(axis=1), 1)[:, None], np.float32)
 
 
-def correlation(reference: Sequence[Float], candidate: Sequence[Float]) -> float:
-    """Of all values of the maps; 0 for maps that are constant or not numbers, unless they are equal."""
-    first, second = (np.concatenate([maps.ravel() for maps in many]) for many in (reference, candidate))
-    if np.array_equal(first, second):
-        return 1.0
-    first, second = first - first.mean(), second - second.mean()
-    scale = float(np.linalg.norm(first) * np.linalg.norm(second))
-    value = float(first @ second) / scale if scale else 0.0
-    return value if np.isfinite(value) else 0.0
+def _alike(reference: Poses, candidate: Poses) -> Float:
+    """(N, M, K) similarity of each keypoint; 0 where either is not found."""
+    apart = reference.keypoints[:, None] - candidate.keypoints[None]
+    variance = (2 * np.array(reference.skeleton.sigmas, np.float32)) ** 2
+    exponent = np.square(apart).sum(axis=-1) / (2 * variance * areas(reference.keypoints)[:, None, None])
+    return np.asarray(np.nan_to_num(np.exp(-exponent), nan=0.0), np.float32)
+
+
+def _sure_keypoints(poses: Poses) -> NDArray[np.bool_]:
+    """(N, K)."""
+    least = np.where(poses.confidence >= SURE, SURE, SURE_OF_FAINT)
+    return np.asarray(poses.scores >= least[:, None], np.bool_)
+
+
+def _root_mean_square(values: NDArray[np.floating]) -> float:
+    return float(np.sqrt(np.square(values).mean())) if values.size else 0.0

@@ -16,6 +16,8 @@ from openvino import opset13 as ops
 # The clean-up that OpenVINO's own converter ends with; Python has it under this name alone.
 from openvino._offline_transformations import apply_moc_transformations
 
+from converters.pictures import check_inputs
+
 ELEMENTWISE = {"Add": ops.add, "Multiply": ops.multiply, "Subtract": ops.subtract, "Divide": ops.divide}
 ACTIVATIONS = ("Relu", "Clamp", "Elu")
 
@@ -48,29 +50,44 @@ def batch_normalisations(network: ov.Model) -> list[ov.Node]:
 
     Normalisation within each picture, as instance norm has it in use, too, is none of them.
     """
-    return [node for node in network.get_ordered_ops() if node.get_type_name() == "MVN" and 0 in _constant(node, 1).data]
+    return [node for node in network.get_ordered_ops() if 0 in _normalised_axes(node)]
 
 
 def with_constant_statistics(network: ov.Model, tensors: Sequence[NDArray[np.float32]]) -> ov.Model:
     """The network with the statistics of its batch norms taken once and for all: over `tensors`, inputs (1, ...) of it.
 
     One after another, as a norm changes what all later ones see.
+
+    Raises:
+        InputError: There are no inputs.
     """
+    tensors = check_inputs(tensors)
     tensors = tensors[:: -(-len(tensors) // STATISTICS_INPUTS)]
     network = network.clone()
     while nodes := batch_normalisations(network):
         node = nodes[0]
-        axes = _constant(node, 1).data
-        mean, square = _means(network, node.input_value(0), axes, tensors)
+        mean, square = _means(network, node.input_value(0), _normalised_axes(node), tensors)
         attributes = node.get_attributes()
         factor = np.ones_like(mean)
         if attributes["normalize_variance"]:
-            factor = 1 / np.sqrt(square - mean**2 + attributes["eps"])
+            variance = np.maximum(square - mean**2, 0)  # rounding takes that of a constant below 0
+            inside = str(attributes["eps_mode"]).lower() == "inside_sqrt"
+            eps = attributes["eps"]
+            factor = 1 / (np.sqrt(variance + eps) if inside else np.sqrt(variance) + eps)
         scaled = ops.multiply(node.input_value(0), ops.constant(factor.astype(np.float32)))
         fixed = ops.add(scaled, ops.constant((-mean * factor).astype(np.float32)))
         node.output(0).replace(fixed.output(0))
         network.validate_nodes_and_infer_types()
     return network
+
+
+def _normalised_axes(node: ov.Node) -> NDArray[np.int64]:
+    """The axes, from 0, that a node takes its statistics over; none for what is no normalisation with axes that are known."""
+    if node.get_type_name() != "MVN" or node.get_input_size() < 2 or not _is_constant(node.input_value(1)):
+        return np.empty(0, np.int64)
+    rank = node.get_input_partial_shape(0).rank
+    axes = np.atleast_1d(_constant(node, 1).data).astype(np.int64)
+    return np.sort(np.where(axes < 0, axes + rank.get_length(), axes) if rank.is_static else axes)
 
 
 def _means(
@@ -110,9 +127,9 @@ def _push(node: ov.Node) -> bool:
         if None in operands:
             return False
         moved = ELEMENTWISE[kind](*operands)
-    elif kind == "MVN" and turned[0] is inputs[0] and _is_constant(node.input_value(1)):
+    elif kind == "MVN" and turned[0] is inputs[0] and len(normalised := _normalised_axes(node)):
         attributes = node.get_attributes()
-        axes = np.sort(order[_constant(node, 1).data])
+        axes = np.sort(order[normalised])
         moved = ops.mvn(
             turned[0].input_value(0), axes, *(attributes[name] for name in ("normalize_variance", "eps", "eps_mode"))
         )

@@ -16,6 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from converters.pictures import check_inputs
 from edgepose.errors import InputError
 
 Float = NDArray[np.float32]
@@ -51,8 +52,9 @@ def quantise(network: ov.Model, tensors: Sequence[Float], recipe: Recipe, kept: 
     """The network in INT8, calibrated on `tensors`, except for the operations called `kept`.
 
     Raises:
-        InputError: The recipe ignores something that is not there, or everything.
+        InputError: The recipe ignores something that is not there, or everything; or there are no inputs.
     """
+    tensors = check_inputs(tensors)
     scope = nncf.IgnoredScope(names=list(kept), patterns=list(recipe.ignored), types=list(recipe.ignored_types))
     with _quietly():
         try:
@@ -78,7 +80,11 @@ def by_sensitivity(network: ov.Model, tensors: Sequence[Float], recipe: Recipe) 
     """Names of the operations with weights in groups of neighbours, the group that INT8 harms most first.
 
     The harm is the squared error of the outputs with this group alone in INT8, as a part of that with all of them.
+
+    Raises:
+        InputError: There are no inputs.
     """
+    tensors = check_inputs(tensors)
     shape, _ = Counter(tensor.shape for tensor in tensors).most_common(1)[0]
     inputs = [tensor for tensor in tensors if tensor.shape == shape][:RANKING_INPUTS]
     names = weighted(network)

@@ -5,7 +5,7 @@ Calibration data come out of that same pipeline, where they would go into the ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgepose.engines import Engine
 from edgepose.engines import openvino as openvino_engine
 from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
-from edgepose.errors import ModelError, SourceError
+from edgepose.errors import InputError, ModelError, SourceError
 from edgepose.estimator import MIN_SCORE
 from edgepose.media.images import IMAGE_SUFFIXES, missing
 from edgepose.pipelines.bottom_up import BottomUp
@@ -77,10 +77,28 @@ def network_input(batch: Image, model: Model) -> Float:
 
 
 def network_inputs(network: ov.Model, model: Model, input_size: InputSize, look: Callable[[Estimate], object]) -> list[Float]:
-    """What the network gets to see while `look` calls what it is given for images: (1, ...) each, in its own layout."""
+    """What the network gets to see while `look` calls what it is given for images: (1, ...) each, in its own layout.
+
+    Raises:
+        InputError: That is nothing at all.
+    """
     recorder = _Recorder(engine_for(network, model).output_channels, model.stride)
     look(estimate_with(recorder, model, input_size))
-    return [network_input(batch, model) for batch in recorder.batches]
+    return check_inputs([network_input(batch, model) for batch in recorder.batches])
+
+
+def check_inputs(tensors: Sequence[Float]) -> list[Float]:
+    """`tensors`, if there are any to calibrate on.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not len(tensors):
+        raise InputError(
+            "there is nothing to calibrate on: no picture, or nobody annotated in those that were looked at; give photos with "
+            "people in them by --calibration, or a larger --subset"
+        )
+    return list(tensors)
 
 
 @contextmanager

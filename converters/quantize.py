@@ -3,7 +3,8 @@
     python -m converters.quantize MODEL --images DIR [--annotations COCO.json] [--calibration DIR] --output DIR
 
 Writes NAME-int8.xml, .bin and .md, if an INT8 network is as good as the floating-point one: with annotations, at most 1.0
-point of AP below; without, nearly the same keypoints on nearly the same people. Otherwise it ends with status 1, a table of
+point of AP below, with scores that stay; without, nearly the same keypoints with nearly the same scores on nearly the same
+people. Otherwise it ends with status 1, a table of
 what was tried, and no file.
 """
 

@@ -85,9 +85,13 @@ def search(
         tensors: Inputs to calibrate on.
         recipe: NNCF's options.
         say: Gets a line on every step.
+
+    Raises:
+        InputError: The pictures prove nothing about a network, or there are no inputs to calibrate on.
     """
     reference = gate.measure(given)
     say(f"FP32: {gate.describe(reference)}")
+    gate.judge(reference, reference)  # raises, before the work, where the pictures prove nothing
     attempts: list[Attempt] = []
 
     def attempt(name: str, network: ov.Model, kept: Sequence[str] = (), where: str = "") -> Attempt:

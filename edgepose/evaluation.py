@@ -26,11 +26,13 @@ class Evaluation:
     Attributes:
         figures: COCO's ten figures by name, in percent.
         images: How many images they are of.
+        people: How many annotated people with keypoints are in these, crowds aside.
         results: COCO keypoint results, as its evaluation server takes them.
     """
 
     figures: dict[str, float]
     images: int
+    people: int
     results: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,8 +82,13 @@ def evaluate(
     for image in progress(listed):
         known = {"boxes": people.get(image["id"], [])} if boxes == "annotations" else {}
         results += estimate(read_image(images / image["file_name"]), **known).to_coco(image["id"])
+    wanted = {image["id"] for image in listed}
+    count = sum(
+        bool(person["num_keypoints"] and not person["iscrowd"] and person["image_id"] in wanted)
+        for person in content["annotations"]
+    )
     if not results:
-        return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), results)
+        return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), count, results)
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
         truth = COCO()
@@ -94,7 +101,7 @@ def evaluate(
         evaluation.summarize()
     # A figure over nobody, such as APm without people of medium size, is -1.
     figures = {name: max(0.0, 100 * float(value)) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
-    return Evaluation(figures, len(listed), results)
+    return Evaluation(figures, len(listed), count, results)
 
 
 def _boxes(annotations: list[dict[str, Any]]) -> dict[int, list[list[float]]]:

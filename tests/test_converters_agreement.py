@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.agreement import SURE, compare, correlation, oks
+from converters.agreement import SURE, compare, oks
 from edgepose.poses import Poses
 from edgepose.skeleton import OPENPOSE18
 
@@ -69,16 +69,46 @@ def test_a_keypoint_that_is_not_found_counts_nothing():
     assert oks(half, whole)[0, 0] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    ("candidate", "expected"),
-    [
-        pytest.param(lambda maps: maps, 1, id="equal"),
-        pytest.param(lambda maps: 3 * maps + 1, 1, id="other-scale"),
-        pytest.param(lambda maps: -maps, -1, id="upside-down"),
-        pytest.param(lambda maps: maps * 0, 0, id="constant"),
-        pytest.param(lambda maps: maps * np.nan, 0, id="not-numbers"),
-    ],
-)
-def test_correlation_of_maps(candidate, expected):
-    maps = np.random.default_rng(0).normal(size=(1, 19, 8, 8)).astype(np.float32)
-    assert correlation([maps], [np.float32(candidate(maps))]) == pytest.approx(expected)
+def changed(poses: Poses, keypoint: int, xy: tuple[float, float] | None, score: float) -> Poses:
+    """With another place and score of one keypoint of the first person; None: not found."""
+    keypoints, scores = poses.keypoints.copy(), poses.scores.copy()
+    keypoints[0, keypoint], scores[0, keypoint] = (np.nan, np.nan) if xy is None else xy, score
+    return Poses(keypoints, scores, poses.confidence)
+
+
+def test_keypoints_lost_and_invented_are_counted_by_kind():
+    whole, without = person(50), changed(person(50), 4, None, 0)
+    lost, invented = compare([whole], [without]), compare([without], [whole])
+    assert (lost.keypoints.sum(), lost.lost_keypoints.sum(), lost.invented_keypoints.sum()) == (18, 1, 0)
+    assert lost.lost_keypoints[4] == 1
+    assert (invented.keypoints.sum(), invented.lost_keypoints.sum(), invented.invented_keypoints.sum()) == (17, 0, 1)
+    assert invented.oks == pytest.approx(1)  # which does not see it
+
+
+def test_a_keypoint_at_another_place_is_lost_and_invented():
+    found = compare([person(50)], [changed(person(50), 4, (300, 300), 1)])
+    assert (found.lost_keypoints[4], found.invented_keypoints[4]) == (1, 1)
+
+
+def test_a_keypoint_that_was_a_faint_guess_elsewhere_is_invented():
+    faint = changed(person(50), 4, (60, 60), SURE / 2)
+    found = compare([faint], [changed(faint, 4, (300, 300), 1)])
+    assert (found.lost_keypoints.sum(), found.invented_keypoints[4]) == (0, 1)
+    assert compare([faint], [changed(faint, 4, (60, 60), SURE * 1.2)]).invented_keypoints.sum() == 0
+
+
+def test_keypoints_of_invented_people_are_invented_however_faint_these_are():
+    ghost = person(450)
+    ghost = Poses(ghost.keypoints, ghost.scores, np.array([SURE / 2], np.float32))
+    found = compare([person(50)], [together(person(50), ghost)])
+    assert (found.invented, found.invented_keypoints.sum()) == (0, 18)
+    assert compare([together(person(50), ghost)], [person(50)]).lost_keypoints.sum() == 18
+
+
+def test_scores_count_and_few_that_are_far_off_count_more():
+    assert compare([person(50)], [person(50)]).scores == 0
+    assert compare([person(50, score=0.8)], [person(50, score=0.4)]).scores == pytest.approx(0.4)
+    place = person(50).keypoints[0, 4]
+    assert compare([person(50)], [changed(person(50), 4, place, 0.2)]).scores == pytest.approx(0.6 / np.sqrt(18))
+    surer = Poses(person(50).keypoints, person(50).scores, np.array([0.3], np.float32))
+    assert compare([person(50)], [surer]).scores == pytest.approx(0.5)

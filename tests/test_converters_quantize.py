@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import tiny_models
 from openvino import opset13 as ops
 
 import edgepose
-from converters import command, nncf_recipe, quantize, recipes
+from converters import command, fold, nncf_recipe, quantize, recipes
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +125,67 @@ def test_a_picture_that_does_not_decode_is_named(tiny, images, tmp_path, capsys)
     (images / "1.png").write_bytes(b"not a picture")
     assert run(tiny, images, tmp_path / "out") == 1
     assert "1.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibration_pictures_that_do_not_do_are_named(tiny, images, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0.png").write_bytes(b"not a picture")
+    for folder, message in (("empty", "no images"), ("nowhere", "nowhere"), ("bad", "0.png")):
+        assert run(tiny, images, tmp_path / "out", "--calibration", str(tmp_path / folder), "--subset", "99") == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+TOP_DOWN = """\
+task: top-down
+decoder: heatmaps
+skeleton: coco17
+colour: RGB
+layout: NCHW
+mean: [128, 128, 128]
+scale: [256, 256, 256]
+size: [64, 48]
+stride: 8
+multiple: 8
+"""
+
+
+@pytest.mark.parametrize("program", [quantize, fold])
+def test_annotations_without_people_to_calibrate_on_are_a_clear_error(images, tmp_path, capsys, program):
+    model = tiny_models.save(tmp_path, (17,), description=TOP_DOWN)
+    listed = [{"id": index, "file_name": f"{index}.png"} for index in range(3)]
+    person = {"image_id": 2, "category_id": 1, "keypoints": [40, 40, 2] * 17, "num_keypoints": 17, "area": 900.0, "iscrowd": 0}
+    content = {
+        "images": listed, "annotations": [{"id": 1, "bbox": [20, 20, 30, 30], **person}],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
+    }  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    arguments = ["--images", str(images), "--annotations", str(tmp_path / "a.json"), "--output", str(tmp_path / "out")]
+    assert program.main([str(model), *arguments, "--subset", "1"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "nothing to calibrate on" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_few_annotated_people_end_the_work_before_it_begins(images, tmp_path, monkeypatch, capsys):
+    model = tiny_models.save(tmp_path, (17,), description=TOP_DOWN)
+    person = {"category_id": 1, "keypoints": [40, 40, 2] * 17, "num_keypoints": 17, "area": 900.0, "iscrowd": 0}
+    content = {
+        "images": [{"id": index, "file_name": f"{index}.png"} for index in range(3)],
+        "annotations": [{"id": 1 + i, "image_id": i, "bbox": [20, 20, 30, 30], **person} for i in range(3)],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    monkeypatch.setattr(recipes, "quantise", lambda *_: pytest.fail("began"))
+    assert run(model, images, tmp_path / "out", "--annotations", str(tmp_path / "a.json")) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "3 images with 3 annotated people prove nothing" in error
     assert not (tmp_path / "out").exists()
 
 

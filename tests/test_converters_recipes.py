@@ -7,6 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from converters import recipes
 from converters.gate import Verdict
 from converters.nncf_recipe import Recipe, by_sensitivity, quantise, weighted
 from converters.recipes import MAX_CANDIDATES, search
@@ -131,3 +132,22 @@ def test_kept_operations_are_not_quantised():
 def test_an_ignored_scope_that_is_not_there_is_refused(recipe):
     with pytest.raises(InputError, match="ignored scope"):
         quantise(network(), TENSORS, recipe)
+
+
+def test_no_inputs_are_a_clear_error():
+    for work in (quantise, by_sensitivity):
+        with pytest.raises(InputError, match="nothing to calibrate on"):
+            work(network(), [], Recipe())
+
+
+class NothingProvenGate(CountingGate):
+    """On pictures that prove nothing."""
+
+    def judge(self, reference, candidate):
+        raise InputError("these pictures prove nothing")
+
+
+def test_pictures_that_prove_nothing_end_the_search_before_the_work(monkeypatch):
+    monkeypatch.setattr(recipes, "quantise", lambda *_: pytest.fail("began"))
+    with pytest.raises(InputError, match="prove nothing"):
+        search(network(), NothingProvenGate(0), TENSORS, Recipe(), lambda _: None)

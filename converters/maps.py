@@ -1,0 +1,153 @@
+"""How alike the maps of two networks are, channel by channel: scale, offset and place included, and the worst channel counts.
+
+Legend: maps (B, C, h, w); outputs, one array each; runs, one picture or batch each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import InputError, ModelError
+
+Float = NDArray[np.float32]
+Double = NDArray[np.float64]
+Runs = Sequence[Sequence[Float]]
+
+# Channels of one output that are of one kind, and so of one order of size: keypoints, background, PAFs or tags. Other outputs
+# are of one kind throughout.
+KINDS = {19: (18, 1), 34: (17, 17), 57: (18, 1, 38)}
+
+# A channel that varies less than this part of what its kind does (root mean square) is measured by that part: the ankles of a
+# portrait are ripples, which any rounding changes. Good INT8 networks, and a portrait: 0.91 with it, 0.40 without.
+QUIET = 0.3
+# Yet down to this part of its kind, a channel is dead, or upside down, whose factor is below that: rounding that has nothing to
+# do with the channel leaves its factor as it is.
+SILENT = 0.01
+DEAD = 0.2
+# And a kind of which no more than rounding is left, as a part of its largest value, says nothing at all.
+CONSTANT = 1e-4
+# Least curvature of the error over a move by a cell, as a part of the variation, to tell a move by.
+MIN_CURVATURE = 0.01
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike the maps of a candidate are to those of a reference.
+
+    Attributes:
+        least: Of the worst channel, 1 - |a - b|^2 / |a - mean a|^2: 1 for equal maps, 0 for a constant in their place.
+        where: That channel, in words.
+        low: Least factor between a channel and its reference; of quiet channels, those that are dead count alone.
+        high: The largest.
+        moved: Cells by which the channel that moved most did.
+    """
+
+    least: float
+    where: str
+    low: float
+    high: float
+    moved: float
+
+    def __str__(self) -> str:
+        return (
+            f"maps alike by {self.least:.3f} ({self.where} least), times {self.low:.2f} to {self.high:.2f}, moved by "
+            f"{self.moved:.2f} cells"
+        )
+
+
+def kinds(channels: int) -> list[slice]:
+    """Where the kinds of channels of an output lie."""
+    ends = accumulate(KINDS.get(channels, (channels,)), initial=0)
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+def by_kind(values: Double, combine: np.ufunc | None = None) -> Double:
+    """`values` (C,), with the root mean square of its kind in the place of each; or what `combine` reduces a kind to."""
+    result = np.empty(len(values))
+    for kind in kinds(len(values)):
+        part = values[kind]
+        result[kind] = np.sqrt(np.square(part).mean()) if combine is None else combine.reduce(part)
+    return result
+
+
+def compare_maps(reference: Runs, candidate: Runs) -> Likeness:
+    """Likeness over all runs together.
+
+    Raises:
+        ModelError: The reference answers what is no number, or the candidate maps of other shapes.
+        InputError: The reference's maps are flat, so that nothing can be told by them.
+    """
+    shapes, others = ([[maps.shape for maps in run] for run in runs] for runs in (reference, candidate))
+    if shapes != others or not shapes:
+        raise ModelError(f"answers maps of the shapes {others[:1]}; expected those of the reference, {shapes[:1]}")
+    found = [
+        _compare_output([run[index] for run in reference], [run[index] for run in candidate], index)
+        for index in range(len(shapes[0]))
+    ]
+    worst = min(found, key=lambda one: one.least if np.isfinite(one.least) else -np.inf)
+    # NumPy's least and largest keep NaN, which passes nothing.
+    low, high, moved = (
+        np.min([one.low for one in found]),
+        np.max([one.high for one in found]),
+        np.max([one.moved for one in found]),
+    )
+    return Likeness(worst.least, worst.where, float(low), float(high), float(moved))
+
+
+def _compare_output(reference: list[Float], candidate: list[Float], index: int) -> Likeness:
+    a, b = (np.concatenate([channel_rows(maps) for maps in many], axis=1) for many in (reference, candidate))  # (C, values)
+    if not np.isfinite(a).all():
+        raise ModelError(f"output {index} of the reference itself has values that are no numbers; expected finite maps")
+    centred = a - a.mean(axis=1, keepdims=True)
+    variance = np.square(centred).mean(axis=1)
+    typical = by_kind(np.sqrt(variance))
+    if (typical <= CONSTANT * by_kind(np.abs(a).max(axis=1), np.maximum)).any():
+        raise InputError(
+            f"output {index} of the reference is flat on these pictures, at {float(np.abs(a).max()):.2g} at most, and says "
+            "nothing about any other network; give photos with people in them"
+        )
+    scale = np.maximum(variance, np.square(QUIET * typical))
+    with np.errstate(invalid="ignore", over="ignore"):  # of candidates that answer what is no number
+        likeness = 1 - np.square(a - b).mean(axis=1) / scale
+        factors = (centred * b).mean(axis=1) / variance.clip(np.finfo(np.float64).tiny)
+    loud = variance >= np.square(QUIET * typical)
+    moves = [_moved(reference, candidate, axis, scale)[loud] for axis in (2, 3)]
+    factors = factors[loud | (variance >= np.square(SILENT * typical)) & ~(factors >= DEAD)]
+    worst = int(np.argmin(np.where(np.isfinite(likeness), likeness, -np.inf)))
+    return Likeness(
+        float(likeness[worst]), f"channel {worst} of output {index}", float(factors.min()), float(factors.max()),
+        float(np.abs(moves).max()),
+    )  # fmt: skip
+
+
+def _moved(reference: list[Float], candidate: list[Float], axis: int, scale: Double) -> Double:
+    """(C,) cells by which each channel moved along an axis.
+
+    By the top of the parabola through the errors beside the reference as it is, and moved by a cell either way.
+    """
+    errors = np.zeros((3, len(scale)))
+    count = 0
+    for a, b in zip(reference, candidate, strict=True):
+        length = a.shape[axis]
+        if length < 3:
+            continue
+        inner = channel_rows(b.take(range(1, length - 1), axis))
+        count += inner.shape[1]
+        for place, move in enumerate((-1, 0, 1)):
+            with np.errstate(invalid="ignore", over="ignore"):
+                errors[place] += np.square(inner - channel_rows(a.take(range(1 - move, length - 1 - move), axis))).sum(axis=1)
+    before, here, after = errors
+    with np.errstate(invalid="ignore"):
+        curvature = before - 2 * here + after
+        flat = curvature < MIN_CURVATURE * scale * count
+        return np.where(flat, 0.0, 0.5 * (before - after) / np.where(flat, 1.0, curvature))
+
+
+def channel_rows(maps: Float) -> Double:
+    """(C, B h w)."""
+    return np.moveaxis(maps, 1, 0).reshape(maps.shape[1], -1).astype(np.float64)
