@@ -27,6 +27,7 @@ WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMu
 # would take an hour.
 MAX_GROUPS = 32
 RANKING_INPUTS = 6
+HEADROOM = 1.3  # see `Recipe`
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Recipe:
         bias_correction: Whether there is any.
         ignored: Regular expressions; operations with such names stay in floating point.
         ignored_types: Operations of these types do, too.
+        headroom: Factor on the ranges of activations. NNCF's own end at the mean of the maxima of the calibration inputs, so
+            that half of all inputs are clipped where they are strongest, which is where keypoints are. Of the compact HRNet's
+            AP 44.6, 1.5 are lost with 1.0 (1.3 of them by clipping alone, without any rounding), 0.6 with 1.3, 0.2 with 1.6; of
+            Lightweight OpenPose's 25.4, 0.5, 0.2 and 1.2.
     """
 
     preset: str = "mixed"
@@ -46,6 +51,7 @@ class Recipe:
     bias_correction: bool = True
     ignored: tuple[str, ...] = ()
     ignored_types: tuple[str, ...] = ()
+    headroom: float = HEADROOM
 
 
 def quantise(network: ov.Model, tensors: Sequence[Float], recipe: Recipe, kept: Sequence[str] = ()) -> ov.Model:
@@ -58,7 +64,7 @@ def quantise(network: ov.Model, tensors: Sequence[Float], recipe: Recipe, kept: 
     scope = nncf.IgnoredScope(names=list(kept), patterns=list(recipe.ignored), types=list(recipe.ignored_types))
     with _quietly():
         try:
-            return nncf.quantize(
+            quantised = nncf.quantize(
                 network.clone(),
                 nncf.Dataset(tensors),
                 preset=nncf.QuantizationPreset(recipe.preset),
@@ -69,6 +75,23 @@ def quantise(network: ov.Model, tensors: Sequence[Float], recipe: Recipe, kept: 
             )
         except nncf.ValidationError as error:
             raise InputError(f"the ignored scope does not fit the network: {' '.join(str(error).split())[:300]}") from error
+    return _widened(quantised, recipe.headroom)
+
+
+def _widened(quantised: ov.Model, factor: float) -> ov.Model:
+    """The network, changed in place, with the ranges of its activations times `factor`.
+
+    Those of weights, and of the inputs, which pixels bound, stay as they are.
+    """
+    for node in quantised.get_ops():
+        fed_by = node.input_value(0).get_node() if node.get_type_name() == "FakeQuantize" else None
+        if fed_by is None or fed_by.get_type_name() == "Parameter" or _constant(fed_by) is not None:
+            continue
+        for index in range(1, 5):  # the ends of the range before and after rounding
+            end = np.array(_constant(node.input_value(index).get_node()), np.float32)
+            node.input(index).replace_source_output(ops.constant(end * np.float32(factor)).output(0))
+    quantised.validate_nodes_and_infer_types()
+    return quantised
 
 
 def weighted(network: ov.Model) -> list[str]:

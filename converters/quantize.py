@@ -29,9 +29,22 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--ignore-types", nargs="+", default=[], metavar="TYPE", help="and by type, such as MVN")
     parser.add_argument("--thorough-bias-correction", action="store_true", help="slower, and sometimes better")
+    about = "factor on the ranges of activations, which clip less the wider they are (default: %(default)s)"
+    parser.add_argument("--headroom", type=_headroom, default=1.3, metavar="F", help=about)
     options = parser.parse_args(arguments)
     # Networks that the gate refuses may see people everywhere, which is worth a warning anywhere else.
     return command.run(parser.prog, lambda: _quantize(options), log=logging.ERROR)
+
+
+def _headroom(text: str) -> float:
+    """A factor from 1 to 10, for argparse."""
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 1 <= factor <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected a number from 1 to 10")
+    return factor
 
 
 def _quantize(options: argparse.Namespace) -> None:
@@ -47,6 +60,7 @@ def _quantize(options: argparse.Namespace) -> None:
         fast_bias_correction=not options.thorough_bias_correction,
         ignored=tuple(options.ignore),
         ignored_types=tuple(options.ignore_types),
+        headroom=options.headroom,
     )
     with no_compiled_left_behind():
         on_trial = trial.prepare(options)
