@@ -117,7 +117,7 @@ class AccuracyGate:
         boxes: Literal["annotations", "detector"] = "annotations" if self._model.task == "top-down" else "detector"
         done = evaluate(estimate, self._annotations, self._images, boxes=boxes, max_images=self._max_images)
         keypoints = np.array([result["keypoints"] for result in done.results], np.float64).reshape(-1, len(COCO17), 3)
-        return Accuracy(done.figures["AP"], done.images, done.people, keypoints[..., 2].sum(axis=0))
+        return Accuracy(done.figures["AP"], done.images, len(done.people), keypoints[..., 2].sum(axis=0))
 
     def judge(self, reference: Accuracy, candidate: Accuracy) -> Verdict:
         self._check(reference)

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,10 @@ from edgepose.skeleton import COCO17
 # COCO's ten figures, in the order of pycocotools: AP and AR over OKS 0.50:0.95, at 0.50, at 0.75, and by the size of people.
 FIGURES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
+# Least score of a keypoint that is counted where the caller does not say. Models show keypoints from higher scores on, but AP
+# counts a keypoint wherever it is put, and is the better the fewer are left out.
+LEAST_SCORE = 0.05
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -26,14 +30,17 @@ class Evaluation:
     Attributes:
         figures: COCO's ten figures by name, in percent.
         images: How many images they are of.
-        people: How many annotated people with keypoints are in these, crowds aside.
+        people: The annotations of the people in these whom COCO asks for: with keypoints, and no crowds.
         results: COCO keypoint results, as its evaluation server takes them.
+        found: Every result that counts, each with the annotation that it matches at OKS 0.5, or None. Results on people whom
+            COCO ignores, such as those in crowds, are left out.
     """
 
     figures: dict[str, float]
     images: int
-    people: int
+    people: list[dict[str, Any]]
     results: list[dict[str, Any]]
+    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, rounded to hundredths of a percent, and the number of images."""
@@ -82,13 +89,10 @@ def evaluate(
     for image in progress(listed):
         known = {"boxes": people.get(image["id"], [])} if boxes == "annotations" else {}
         results += estimate(read_image(images / image["file_name"]), **known).to_coco(image["id"])
-    wanted = {image["id"] for image in listed}
-    count = sum(
-        bool(person["num_keypoints"] and not person["iscrowd"] and person["image_id"] in wanted)
-        for person in content["annotations"]
-    )
+    listed_ids = {image["id"] for image in listed}
+    counted = [person for person in content["annotations"] if person["image_id"] in listed_ids and _counts(person)]
     if not results:
-        return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), count, results)
+        return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), counted, results)
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
         truth = COCO()
@@ -101,7 +105,27 @@ def evaluate(
         evaluation.summarize()
     # A figure over nobody, such as APm without people of medium size, is -1.
     figures = {name: max(0.0, 100 * float(value)) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
-    return Evaluation(figures, len(listed), count, results)
+    return Evaluation(figures, len(listed), counted, results, _found(evaluation.evalImgs, results, content["annotations"]))
+
+
+def _found(
+    by_image: list[dict[str, Any] | None], results: list[dict[str, Any]], annotations: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """See `Evaluation.found`; `by_image` is pycocotools' `evalImgs`, all sizes of people first, OKS 0.5 first."""
+    people = {person["id"]: person for person in annotations}
+    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
+    for image in by_image:
+        if image is None or image["aRng"][0] > 0:
+            continue
+        for number, match, ignored in zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True):
+            if not ignored:
+                found.append((results[number - 1], people.get(int(match))))
+    return found
+
+
+def _counts(person: dict[str, Any]) -> bool:
+    """Whether COCO asks for this person."""
+    return bool(person["num_keypoints"]) and not person["iscrowd"]
 
 
 def _boxes(annotations: list[dict[str, Any]]) -> dict[int, list[list[float]]]:
@@ -109,7 +133,7 @@ def _boxes(annotations: list[dict[str, Any]]) -> dict[int, list[list[float]]]:
     boxes: dict[int, list[list[float]]] = {}
     for person in annotations:
         x, y, width, height = person["bbox"]
-        if person["num_keypoints"] and not person["iscrowd"] and min(width, height) > 0:
+        if _counts(person) and min(width, height) > 0:
             boxes.setdefault(person["image_id"], []).append([x, y, x + width, y + height])
     return boxes
 
