@@ -64,6 +64,17 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected a number from 0 to 1")
+    return number
+
+
 def file_name(text: str) -> str:
     """A plain file name, for argparse."""
     if not re.fullmatch(r"\w[\w.-]*", text):
@@ -77,6 +88,9 @@ def add_export_options(parser: argparse.ArgumentParser, entry: Model, name: str)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for NAME.xml and NAME.bin")
     parser.add_argument("--name", type=file_name, help=f"of the files (default: {name})")
     parser.add_argument("--size", type=size, default=entry.size, metavar="HxW", help=f"usual input size (default: {shape})")
+    for name, what in (("score", "of a keypoint"), ("confidence", "of a person")):
+        about = f"least {name} {what} that is shown (default: {getattr(entry, f'min_{name}'):g})"
+        parser.add_argument(f"--min-{name}", type=share, default=getattr(entry, f"min_{name}"), metavar="S", help=about)
     parser.add_argument("--precision", choices=("FP16", "FP32"), default="FP16", help="of the weights (default: %(default)s)")
     parser.add_argument("--onnx", action="store_true", help="write NAME.onnx with a NAME.yaml, too")
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="to compare on (default: scikit-image's sample)")
@@ -95,7 +109,8 @@ def export_arguments(options: argparse.Namespace, entry: Model, name: str) -> di
     if any(side % entry.multiple for side in options.size):
         raise InputError(f"--size is {'x'.join(map(str, options.size))}; expected multiples of {entry.multiple}")
     model = replace(
-        entry, name=options.name or name, size=options.size, source=options.source, licence=options.licence,
+        entry, name=options.name or name, size=options.size, min_score=options.min_score,
+        min_confidence=options.min_confidence, source=options.source, licence=options.licence,
         files=(), conversion=None, gflops=None, ap=None, ap_protocol=None, notes=None,
     )  # fmt: skip
     return {

@@ -17,12 +17,13 @@ from edgepose.engines import Engine
 from edgepose.engines import openvino as openvino_engine
 from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
 from edgepose.errors import InputError, ModelError, SourceError
-from edgepose.estimator import MIN_SCORE
+from edgepose.estimator import open_detector
+from edgepose.evaluation import LEAST_SCORE
 from edgepose.media.images import IMAGE_SUFFIXES, missing
 from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.pipelines.top_down import TopDown
 from edgepose.poses import Poses
-from edgepose.zoo.registry import Model
+from edgepose.zoo.registry import DEFAULT, Model
 
 Float = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -49,17 +50,18 @@ def find_images(folder: Path, limit: int | None = None) -> list[Path]:
 
 
 def estimate_with(engine: Engine, model: Model, input_size: InputSize) -> Estimate:
-    """What `PoseEstimator` does with that engine. A top-down model without boxes takes the picture for one person's.
+    """What `PoseEstimator` does with that engine. A top-down model without boxes gets those of the default model's people.
 
     Raises:
         ModelError: No pipeline here decodes the model, or its outputs do not fit it.
         InputError: The size is not one that the model takes.
     """
     if model.task == "bottom-up":
-        bottom_up = BottomUp(engine, model, input_size=input_size, min_score=MIN_SCORE)
+        bottom_up = BottomUp(engine, model, input_size=input_size, min_score=LEAST_SCORE)
         return lambda image: bottom_up.start(image)()
     if model.decoder == "heatmaps":
-        top_down = TopDown(engine, model, detector=_whole_picture, input_size=input_size, min_score=MIN_SCORE)
+        people = open_detector(DEFAULT)
+        top_down = TopDown(engine, model, detector=people, input_size=input_size, min_score=LEAST_SCORE)
         return lambda image, boxes=None: top_down.start(image, boxes)()
     raise ModelError(f"{model.name} is a {model.task} model; expected a model that finds keypoints")
 
@@ -76,15 +78,20 @@ def network_input(batch: Image, model: Model) -> Float:
     return np.ascontiguousarray(tensor if model.layout == "NHWC" else tensor.transpose(0, 3, 1, 2), np.float32)
 
 
-def network_inputs(network: ov.Model, model: Model, input_size: InputSize, look: Callable[[Estimate], object]) -> list[Float]:
+def network_inputs(
+    network: ov.Model, model: Model, input_size: InputSize, look: Callable[[Estimate], object], limit: int
+) -> list[Float]:
     """What the network gets to see while `look` calls what it is given for images: (1, ...) each, in its own layout.
+
+    Of more than `limit` inputs, so many from all over the list.
 
     Raises:
         InputError: That is nothing at all.
     """
     recorder = _Recorder(engine_for(network, model).output_channels, model.stride)
     look(estimate_with(recorder, model, input_size))
-    return check_inputs([network_input(batch, model) for batch in recorder.batches])
+    seen = recorder.batches
+    return check_inputs([network_input(batch, model) for batch in seen[:: -(-len(seen) // limit) or 1]])
 
 
 def check_inputs(tensors: Sequence[Float]) -> list[Float]:
@@ -95,8 +102,8 @@ def check_inputs(tensors: Sequence[Float]) -> list[Float]:
     """
     if not len(tensors):
         raise InputError(
-            "there is nothing to calibrate on: no picture, or nobody annotated in those that were looked at; give photos with "
-            "people in them by --calibration, or a larger --subset"
+            "there is nothing to calibrate on: no picture, or nobody annotated or found in those that were looked at; give "
+            "photos with people in them by --calibration, or a larger --subset"
         )
     return list(tensors)
 
@@ -136,8 +143,3 @@ class _Recorded:
 
     def result(self) -> list[Float]:
         return self._maps
-
-
-def _whole_picture(image: Image) -> list[tuple[int, int, int, int]]:
-    height, width = image.shape[:2]
-    return [(0, 0, width, height)]

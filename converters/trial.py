@@ -55,6 +55,8 @@ def add_options(parser: argparse.ArgumentParser, *, by_ap_alone: bool = False) -
     if not by_ap_alone:
         parser.add_argument("--by-maps", action="store_true", help="judge by the maps alone, for untrained weights")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="photos to calibrate on (default: those of --images)")
+    about = "COCO keypoints of --calibration: a top-down model is calibrated on these people (default: those that are found)"
+    parser.add_argument("--calibration-annotations", type=Path, metavar="JSON", help=about)
     parser.add_argument("--subset", type=command.whole, default=300, metavar="N", help="to calibrate on (default: %(default)s)")
     parser.add_argument("--max-images", type=command.whole, metavar="N", help="judge by so many images at most")
     parser.add_argument("--height", type=command.whole, metavar="H", help="of the network's input (default: the model's own)")
@@ -75,6 +77,8 @@ def prepare(options: argparse.Namespace) -> Trial:
         spare(options.output, options.name, [path, *model_files(options.model), *given])
     if model.task == "detector":
         raise ModelError(f"{model.name} is a detector; expected a model that finds keypoints")
+    if options.calibration_annotations is not None and (model.task != "top-down" or options.calibration is None):
+        raise InputError("--calibration-annotations are given; expected a top-down model and --calibration, their photos")
     network = read_network(path)
     height, width = model.size
     input_size: InputSize = model.size if model.task == "top-down" else height
@@ -93,8 +97,9 @@ def prepare(options: argparse.Namespace) -> Trial:
     else:
         command.need("pycocotools")
         gate = AccuracyGate(model, input_size, options.annotations, options.images, options.max_images)
-    tensors = network_inputs(network, model, input_size, _look_at_calibration_pictures(options, model))
-    return Trial(model, network, input_size, (height, width), gate, tensors[:: -(-len(tensors) // options.subset)])
+    look = _look_at_calibration_pictures(options, model)
+    tensors = network_inputs(network, model, input_size, look, options.subset)
+    return Trial(model, network, input_size, (height, width), gate, tensors)
 
 
 def write(trial: Trial, network: ov.Model, name: str, folder: Path, note: str, ap: float | None, report: str | None) -> None:
@@ -116,11 +121,14 @@ def write(trial: Trial, network: ov.Model, name: str, folder: Path, note: str, a
 
 
 def _look_at_calibration_pictures(options: argparse.Namespace, model: Model) -> Any:
-    """Calls an estimate for each picture: of people in their annotated boxes, where that is how the model gets to see them."""
-    if model.task == "top-down" and options.annotations is not None and options.calibration is None:
+    """Calls an estimate for each picture; of a top-down model with the annotated boxes, where there are annotations."""
+    folder, annotations = options.calibration or options.images, options.calibration_annotations
+    if annotations is None and options.calibration is None:
+        annotations = options.annotations
+    if model.task == "top-down" and annotations is not None:
         known: dict[str, Any] = {"boxes": "annotations", "max_images": options.subset}
-        return lambda estimate: evaluate(estimate, options.annotations, options.images, **known)
-    images = find_images(options.calibration or options.images, options.subset)
+        return lambda estimate: evaluate(estimate, annotations, folder, **known)
+    images = find_images(folder, options.subset)
 
     def look(estimate: Estimate) -> None:
         for image in images:

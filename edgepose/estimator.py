@@ -17,6 +17,7 @@ from edgepose.engines import Engine
 from edgepose.errors import DeviceError, InputError, MissingExtraError, ModelError
 from edgepose.media.images import check_image
 from edgepose.media.sources import Frame, Source, open_source
+from edgepose.once import Once
 from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.pipelines.detection import Detector, SSDDetector, boxes_around
 from edgepose.pipelines.overlap import Started, freshest, in_order
@@ -24,15 +25,10 @@ from edgepose.pipelines.top_down import TopDown
 from edgepose.poses import Poses
 from edgepose.tracking import Tracker
 from edgepose.zoo.download import fetch
-from edgepose.zoo.registry import Model, describe_file, get, undescribed
+from edgepose.zoo.registry import DEFAULT, Model, describe_file, get, undescribed
 
 if TYPE_CHECKING:
     from edgepose.engines.openvino import Hint, Precision
-
-# Least score of a keypoint. Half of what the reference decoder asks for finds more people, at little noise: chosen by
-# benchmarks/accuracy.py.
-MIN_SCORE = 0.05
-
 
 # Crops in a batch. On CPUs a crop costs the same in any batch, so that each goes as soon as it is cut; chosen by
 # benchmarks/top_down.py. GPUs need many at a time.
@@ -56,8 +52,8 @@ class PoseEstimator:
     Threads may share one: calls are independent of each other.
 
     Args:
-        model: A name of the zoo (`edgepose models list`), or a path to a .xml, .onnx or .pb file. A file describes itself
-            (as the converters of edgepose write it), or NAME.yaml beside it does.
+        model: "fast", "default" or "accurate"; another name of the zoo (`edgepose models list`); or a path to a .xml, .onnx
+            or .pb file. A file describes itself (as the converters of edgepose write it), or NAME.yaml beside it does.
         device: OpenVINO device: "CPU", "GPU", "AUTO", ...; or PyTorch's: "cpu", "cuda", "cuda:1".
         backend: What runs the network: "openvino"; or "torch", which runs checkpoints of HRNet and HigherHRNet as they
             are. None: "torch" for a CUDA device, else "openvino".
@@ -68,15 +64,19 @@ class PoseEstimator:
         streams: Networks run at a time at most; None: as the hint has it.
         hint: "latency" for the quickest single answer, "throughput" for the most frames a second.
         precision: "f32", "f16" or "bf16" arithmetic; None: the device's choice.
-        min_score: Least score of a keypoint, in [0, 1]. Higher finds fewer people, and fewer that are not there.
+        min_score: Least score of a keypoint, in [0, 1]; None: the model's own. Keypoints below are not found.
+        min_confidence: Least confidence of a person, in [0, 1]; None: the model's own. People below are left out; 0 keeps
+            everybody, whoever is not there included.
         detector: Finds the people for a top-down model where the caller gives no boxes: a name or file of a detector, or of a
-            bottom-up model, around whose people boxes are put ("default" for the default one); or a function from an image
-            to boxes (N, 4) x0, y0, x1, y1, or (N, 5) with a confidence behind. It runs on the CPU.
+            bottom-up model, around whose people boxes are put; or a function from an image to boxes (N, 4) x0, y0, x1, y1,
+            or (N, 5) with a confidence behind. It runs on the CPU. None: the default model, which is opened when the first
+            picture comes without boxes.
         batch_size: Crops that go through a top-down network together at most. None: 1 with OpenVINO, 32 with PyTorch.
-        refinement: How a top-down model places a keypoint between the cells of its map: "quarter" or "dark".
+        refinement: How a top-down model places a keypoint between the cells of its map: "quarter" (None, too) or "dark".
         flip_test: Run a top-down model on the mirrored crops, too: somewhat more accurate, at twice the time.
 
     Raises:
+        InputError: An argument is out of range, or is one of a top-down model and this one is bottom-up.
         MissingExtraError: The backend is "torch", and PyTorch is not installed.
         UnknownModelError: No model has this name.
         DownloadError: Its files are not here and cannot be fetched.
@@ -95,10 +95,11 @@ class PoseEstimator:
         streams: int | None = None,
         hint: Hint = "latency",
         precision: Precision | None = None,
-        min_score: float = MIN_SCORE,
+        min_score: float | None = None,
+        min_confidence: float | None = None,
         detector: str | Path | Detector | None = None,
         batch_size: int | None = None,
-        refinement: Refinement = "quarter",
+        refinement: Refinement | None = None,
         flip_test: bool = False,
     ) -> None:
         backend = backend or ("torch" if device.lower().startswith("cuda") else "openvino")
@@ -106,8 +107,9 @@ class PoseEstimator:
             raise InputError(f"backend is {backend!r}; expected 'openvino' or 'torch'")
         if hint not in ("latency", "throughput"):
             raise InputError(f"hint is {hint!r}; expected 'latency' or 'throughput'")
-        if not 0 <= min_score <= 1:
-            raise InputError(f"min_score is {min_score}; expected a number in [0, 1]")
+        for name, value in (("min_score", min_score), ("min_confidence", min_confidence)):
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}; expected a number in [0, 1]")
         options: dict[str, Any] = {"threads": threads, "streams": streams, "hint": hint, "precision": precision}
         engine: Engine
         if backend == "torch":
@@ -118,27 +120,34 @@ class PoseEstimator:
             engine = openvino.OpenVINOEngine(openvino.read_network(path), self.model, device=device, **options)
         self.engine = engine
         self.input_size = self.model.size[0] if input_size is None else input_size
-        batch_size = BATCH_SIZE[backend] if batch_size is None else batch_size
+        self.min_score = self.model.min_score if min_score is None else min_score
+        self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
+        shared = {"input_size": self.input_size, "min_score": self.min_score, "min_confidence": self.min_confidence}
         self.pipeline: BottomUp | TopDown
         if self.model.task == "bottom-up":
-            if detector is not None:
-                raise InputError(f"detector given, but {self.model.name} is bottom-up and finds people by itself; leave it out")
-            self.pipeline = BottomUp(engine, self.model, input_size=self.input_size, min_score=min_score)
+            given = {"detector": detector, "batch_size": batch_size, "refinement": refinement, "flip_test": flip_test or None}
+            for name, option in given.items():
+                if option is not None:
+                    raise InputError(
+                        f"{name} given, but {self.model.name} is bottom-up and finds people by itself; leave it out, or take "
+                        "a top-down model such as accurate"
+                    )
+            self.pipeline = BottomUp(engine, self.model, **shared)
         elif self.model.decoder == "heatmaps":
+            batch_size = BATCH_SIZE[backend] if batch_size is None else batch_size
             self.pipeline = TopDown(
                 engine,
                 self.model,
-                detector=_detector(detector, threads) if isinstance(detector, str | Path) else detector,
-                input_size=self.input_size,
-                min_score=min_score,
+                detector=_detector(detector, self.model, threads),
                 batch_size=batch_size,
-                refinement=refinement,
+                refinement=refinement or "quarter",
                 flip_test=flip_test,
+                **shared,
             )
         else:
             raise ModelError(f"{self.model.name} is a {self.model.task} model; expected a bottom-up model or a top-down one")
         # Frames whose people share batches, where the most frames a second count more than the quickest answer.
-        self._together = 4 if hint == "throughput" and batch_size > 1 else 1
+        self._together = 4 if hint == "throughput" and (batch_size or 1) > 1 else 1
         warm_up()
 
     def __call__(self, image: NDArray[np.uint8], *, boxes: Any = None) -> Poses:
@@ -210,8 +219,16 @@ class PoseEstimator:
         return self.engine.requests
 
 
-def _detector(name: str | Path, threads: int | None) -> Detector:
-    """What finds the people: a detector, or a bottom-up model and boxes around its people."""
+def _detector(chosen: str | Path | Detector | None, model: Model, threads: int | None) -> Detector:
+    """What finds the people for a top-down model. The one that nobody chose is opened when it is first needed."""
+    if chosen is None:
+        people = Once(lambda: open_detector(model.detector or DEFAULT, threads))
+        return lambda image: people()(image)
+    return open_detector(chosen, threads) if isinstance(chosen, str | Path) else chosen
+
+
+def open_detector(name: str | Path, threads: int | None = None) -> Detector:
+    """A detector by name or file; of a bottom-up model, boxes around its people."""
     path, description = locate(name)
     if description.task == "top-down":
         raise ModelError(f"{description.name} is a {description.task} model; expected a detector, or a bottom-up model")
@@ -219,7 +236,7 @@ def _detector(name: str | Path, threads: int | None) -> Detector:
     engine: Engine = openvino.OpenVINOEngine(openvino.read_network(path), description, threads=threads)
     if description.decoder == "ssd":
         return SSDDetector(engine, description)
-    people = BottomUp(engine, description, input_size=description.size[0], min_score=MIN_SCORE)
+    people = BottomUp(engine, description, input_size=description.size[0], min_score=description.min_score)
     return lambda image: boxes_around(people.start(image)())
 
 

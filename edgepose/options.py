@@ -32,7 +32,11 @@ def add_estimator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", metavar="D", help="what finds people for a top-down model, such as default")
     parser.add_argument("--batch-size", type=whole(1), metavar="N", help="people in a run of a top-down network at most")
     parser.add_argument("--flip-test", action="store_true", help="top-down: also run mirrored, at twice the time")
-    parser.add_argument("--min-score", type=float, metavar="S", help="least score of a keypoint, 0 to 1")
+    parser.add_argument(
+        "--min-score", type=float, metavar="S", help="least score of a keypoint, 0 to 1 (default: the model's own)"
+    )
+    about = "least confidence of a person, 0 to 1 (default: the model's own)"
+    parser.add_argument("--min-confidence", type=float, metavar="C", help=about)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -62,8 +66,10 @@ def make_camera(options: argparse.Namespace) -> CameraOptions:
     return CameraOptions(width, height, options.camera_fps)
 
 
-def make_estimator(options: argparse.Namespace) -> PoseEstimator:
-    """The estimator that `add_estimator_options` describes."""
+def make_estimator(
+    options: argparse.Namespace, *, min_score: float | None = None, min_confidence: float | None = None
+) -> PoseEstimator:
+    """The estimator that `add_estimator_options` describes; `min_score` and `min_confidence` where the user says neither."""
     from edgepose.estimator import PoseEstimator
 
     return PoseEstimator(
@@ -76,5 +82,6 @@ def make_estimator(options: argparse.Namespace) -> PoseEstimator:
         detector=options.detector,
         batch_size=options.batch_size,
         flip_test=options.flip_test,
-        **({} if options.min_score is None else {"min_score": options.min_score}),
+        min_score=min_score if options.min_score is None else options.min_score,
+        min_confidence=min_confidence if options.min_confidence is None else options.min_confidence,
     )

@@ -12,7 +12,9 @@ import tiny_models
 
 import edgepose
 import edgepose.media.sources
+from edgepose import estimator as estimator_module
 from edgepose.media.images import read_image
+from edgepose.pipelines.detection import boxes_around
 from edgepose.zoo.registry import from_yaml, to_yaml
 
 PHOTOS = ["000000085682.jpg", "000000133969.jpg", "000000208363.jpg", "000000065350.jpg"]
@@ -143,6 +145,8 @@ def test_a_detector_is_no_pose_model(tmp_path):
         ({"hint": "fast"}, "hint is 'fast'"),
         ({"min_score": 1.5}, "min_score is 1.5"),
         ({"min_score": float("nan")}, "min_score is nan"),
+        ({"min_confidence": -0.1}, "min_confidence is -0.1"),
+        ({"min_confidence": float("nan")}, "min_confidence is nan"),
         ({"input_size": 100}, "multiples of 8"),
         ({"threads": 0}, "threads is 0"),
     ],
@@ -214,8 +218,41 @@ def test_people_in_given_boxes(top_down):
     assert len(poses) == 3
     assert poses.skeleton is edgepose.COCO17
     assert len(estimator(noise(), boxes=[])) == 0
-    with pytest.raises(edgepose.InputError, match="needs to know where people are; give boxes, or a detector"):
+
+
+def test_a_top_down_model_takes_the_default_models_people(top_down, photos):
+    default, people = edgepose.PoseEstimator("default", min_confidence=0), edgepose.PoseEstimator(top_down)
+    for photo in photos:
+        expected = people(photo, boxes=boxes_around(default(photo)))
+        np.testing.assert_array_equal(people(photo).keypoints, expected.keypoints)
+
+
+def test_the_default_model_is_not_opened_where_boxes_are_given(top_down, monkeypatch):
+    opened = []
+    monkeypatch.setattr(estimator_module, "open_detector", lambda *arguments: opened.append(arguments) or (lambda image: BOXES))
+    estimator = edgepose.PoseEstimator(top_down, threads=1)
+    estimator(noise(), boxes=BOXES)
+    assert opened == []
+    for _ in range(2):
         estimator(noise())
+    assert opened == [("default", 1)]
+
+
+def test_people_below_the_least_confidence_are_left_out(photos, top_down):
+    for model, boxes in (("default", {}), (top_down, {"boxes": BOXES})):
+        everybody = edgepose.PoseEstimator(model, min_confidence=0)(photos[0], **boxes)
+        assert len(everybody) > 1
+        least = float(everybody.confidence[0] + everybody.confidence[-1]) / 2
+        some = edgepose.PoseEstimator(model, min_confidence=least)(photos[0], **boxes)
+        assert 0 < len(some) < len(everybody)
+        np.testing.assert_array_equal(some.confidence, everybody.confidence[everybody.confidence >= least])
+
+
+def test_the_model_says_whom_to_show_unless_the_caller_does():
+    default = edgepose.PoseEstimator()
+    assert (default.min_score, default.min_confidence) == (default.model.min_score, default.model.min_confidence)
+    other = edgepose.PoseEstimator(min_score=0.5, min_confidence=0.0)
+    assert (other.min_score, other.min_confidence) == (0.5, 0.0)
 
 
 def test_batches_of_any_size_give_the_same(top_down):
@@ -251,8 +288,16 @@ def test_detectors_that_are_none(tmp_path, top_down):
 def test_bottom_up_takes_no_boxes(tmp_path):
     with pytest.raises(edgepose.InputError, match="tiny is bottom-up and finds people by itself"):
         edgepose.PoseEstimator(tiny_models.save(tmp_path))(noise(), boxes=BOXES)
-    with pytest.raises(edgepose.InputError, match="detector given, but tiny is bottom-up"):
-        edgepose.PoseEstimator(tiny_models.save(tmp_path), detector="default")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"detector": "default"}, {"flip_test": True}, {"refinement": "dark"}, {"batch_size": 2}],
+    ids=lambda o: next(iter(o)),
+)
+def test_options_of_top_down_models_are_refused_by_bottom_up_ones(option, tmp_path):
+    with pytest.raises(edgepose.InputError, match=f"{next(iter(option))} given, but tiny is bottom-up"):
+        edgepose.PoseEstimator(tiny_models.save(tmp_path), **option)
 
 
 def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):

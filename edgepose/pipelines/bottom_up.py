@@ -37,16 +37,20 @@ class BottomUp:
         input_size: Height of the input in pixels, its width following the frame's aspect, or its short side if the model has
             tags; or (height, width), fixed. Less for frames so wide that a side would be longer than `MAX_SIDE`.
         min_score: Least score of a keypoint, in [0, 1]; `LEAST_SCORE` at least.
+        min_confidence: Least confidence of a person, in [0, 1].
 
     Raises:
         ModelError: The network's outputs fit no bottom-up decoder.
         InputError: The size is not one that the model takes.
     """
 
-    def __init__(self, engine: Engine, model: Model, *, input_size: int | tuple[int, int], min_score: float) -> None:
+    def __init__(
+        self, engine: Engine, model: Model, *, input_size: int | tuple[int, int], min_score: float, min_confidence: float = 0.0
+    ) -> None:
         self._engine = engine
         self._model = model
         self._skeleton = get_skeleton(model.skeleton or "")
+        self._min_confidence = min_confidence
         min_score = max(min_score, LEAST_SCORE)
         self._decode: Callable[[Maps, Maps], DecodedPoses]
         # The published figures of HigherHRNet (arXiv 1908.10357) are of pictures scaled by their short side.
@@ -112,7 +116,8 @@ class BottomUp:
         stride = self._model.stride
         input_xy = (keypoints + np.float32(0.5)) * np.float32(stride) - np.float32(0.5)
         keypoints = letterbox.to_frame(input_xy)
-        return Poses(keypoints, scores, confidence, self._skeleton)
+        sure = confidence >= self._min_confidence
+        return Poses(keypoints[sure], scores[sure], confidence[sure], self._skeleton)
 
 
 def _paf_outputs(channels: tuple[int, ...], name: str) -> Callable[[list[Maps]], tuple[Maps, Maps]]:

@@ -47,6 +47,7 @@ class TopDown:
         detector: Finds the boxes where the caller gives none; None: the caller always does.
         input_size: (height, width) of the input in pixels; or its height, its width by the model's own aspect.
         min_score: Keypoints that score less are left out.
+        min_confidence: People of less confidence are left out.
         batch_size: Crops that go through the network together, at most.
         refinement: How a keypoint is placed between cells; see `decode_heatmaps`.
         flip_test: Also run the mirrored crops, and average: somewhat more accurate, at twice the network's time.
@@ -64,6 +65,7 @@ class TopDown:
         detector: Detector | None,
         input_size: int | tuple[int, int],
         min_score: float,
+        min_confidence: float = 0.0,
         batch_size: int = 1,
         refinement: Refinement = "quarter",
         flip_test: bool = False,
@@ -72,6 +74,7 @@ class TopDown:
         self._model = model
         self._detector = detector
         self._min_score = min_score
+        self._min_confidence = min_confidence
         self._refinement: Refinement = refinement
         self._flip_test = flip_test
         self._skeleton = get_skeleton(model.skeleton or "")
@@ -110,7 +113,9 @@ class TopDown:
     def start_together(self, images: Sequence[Image], boxes: Sequence[Any] | None = None) -> list[Started]:
         """`start` for several frames, whose people share batches: if a run of the network fails, it fails for all of them."""
         given = boxes if boxes is not None else [None] * len(images)
-        people = [self._look(image, its) for image, its in zip(images, given, strict=True)]
+        seen = [self._look(image, its) for image, its in zip(images, given, strict=True)]
+        # A person's confidence is the box's times a mean of scores: no crop is run for nothing.
+        people = [rows[rows[:, 4] >= self._min_confidence] for rows in seen]
         crops = [fit_crops(found[:, :4], self._height, self._width) for found in people]
         parts = [(image, matrix) for image, its in zip(images, crops, strict=True) for matrix in its.matrices]
         points = self._run(parts)
@@ -199,7 +204,8 @@ class TopDown:
         scores = np.where(missing, np.float32(0), scores)
         confidence = confidence * mean
         best_first = np.argsort(-confidence, kind="stable")
-        somebody = best_first[scores.max(axis=1, initial=0)[best_first] > 0]
+        is_somebody = (scores.max(axis=1, initial=0) > 0) & (confidence >= self._min_confidence)
+        somebody = best_first[is_somebody[best_first]]
         kept = somebody[_distinct(keypoints[somebody], self._sigmas)]
         return Poses(keypoints[kept], scores[kept], confidence[kept], self._skeleton)
 
