@@ -76,3 +76,20 @@ def test_a_closed_stream_takes_no_other_file() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == "True\n"
+
+
+def test_what_is_unused_seems_absent_for_a_while_and_is_there_again() -> None:
+    script = (
+        "import sys, types\n"
+        "from edgepose import process\n"
+        "sys.modules['taken'] = types.ModuleType('taken')\n"
+        "process.UNUSED = ('taken', 'json.tool')\n"
+        "with process.lean_imports():\n"
+        "    import taken\n"
+        "    try: import json.tool\n"
+        "    except ImportError as error: print(error.name)\n"
+        "import json.tool\n"
+        "print(sys.modules['taken'] is taken)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "json.tool\nTrue\n"
