@@ -56,10 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from edgepose.media.sinks import open_sinks
-    from edgepose.media.sources import open_source
-    from edgepose.media.window import Window, check_screen
-    from edgepose.streaming import watch
+    with lean_imports():
+        from edgepose.media.sinks import open_sinks
+        from edgepose.media.sources import open_source
+        from edgepose.media.window import Window, check_screen
+        from edgepose.streaming import watch
 
     if options.show:
         check_screen()

@@ -93,3 +93,21 @@ def test_what_is_unused_seems_absent_for_a_while_and_is_there_again() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == "json.tool\nTrue\n"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_looked_for_in_what_is_loaded(collects: bool) -> None:
+    script = (
+        "import gc, sys\n"
+        "from edgepose.process import lean_imports\n"
+        f"gc.{'enable' if collects else 'disable'}()\n"
+        "try:\n"
+        "    with lean_imports():\n"
+        "        print(gc.isenabled())\n"
+        "        import edgepose.poses\n"
+        "        raise ImportError\n"
+        "except ImportError: pass\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 10_000, any(each is sys.modules for each in gc.get_objects()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == f"False\n{collects} True False\n"
