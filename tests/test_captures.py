@@ -358,11 +358,12 @@ def test_a_video_on_a_server_is_not_live(server: str) -> None:
         assert len(list(source)) == 10
 
 
-def test_decoding_takes_few_threads_on_many_cores(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (4, 2), (64, 4)])
+def test_decoding_takes_half_of_the_cores_and_few_of_many(tmp_path: Path, cores: int, threads: int) -> None:
     path = write_video(tmp_path / "clip.mp4", 3)
     script = (
         "import sys, cv2\n"
-        "cv2.getNumberOfCPUs = lambda: 64\n"
+        f"cv2.getNumberOfCPUs = lambda: {cores}\n"
         "from edgepose.media import captures\n"
         "opened, VideoCapture = [], cv2.VideoCapture\n"
         "captures.cv2.VideoCapture = lambda *given: opened.append(VideoCapture(*given)) or opened[-1]\n"
@@ -371,7 +372,7 @@ def test_decoding_takes_few_threads_on_many_cores(tmp_path: Path) -> None:
         "print(opened[-1].get(cv2.CAP_PROP_N_THREADS), len(list(source)))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
-    assert done.stdout == "4.0 3\n"
+    assert done.stdout == f"{threads}.0 3\n"
 
 
 def test_what_ffmpeg_does_not_open_is_left_to_others(a_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,9 @@ MAX_FAILED_READS = 1000
 PATIENCE_S = 5.0
 # OpenCV waits 30 seconds for a server that does not answer, and nothing ends that wait.
 STREAM_TIMEOUT_MS = 5_000
-# FFmpeg decodes with a thread for each core, and each holds frames: 16 of them 44 MB more than 2 (H.264, 720p). Four decode a
-# frame in less time than one thread, OpenCV's, takes to convert it.
-DECODING_THREADS = min(4, cv2.getNumberOfCPUs())
+# FFmpeg decodes with a thread for each core, and each holds frames: 16 of them 44 MB more than 2 (H.264, 720p). The network has
+# more to do for a frame, and wants the cores; and four decode one in less time than OpenCV's only thread takes to convert it.
+DECODING_THREADS = min(4, max(1, cv2.getNumberOfCPUs() // 2))
 # What to make of a video that does not say how fast it is.
 DEFAULT_FPS = 25.0
 
