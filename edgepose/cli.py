@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import edgepose
 from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
-from edgepose.process import ended_by_signals, fill_standard_streams
+from edgepose.process import ended_by_signals, fill_standard_streams, lean_imports
 from edgepose.server.command import add_serve_options, serve
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from edgepose.media.sinks import open_sinks
-    from edgepose.media.sources import open_source
-    from edgepose.media.window import Window, check_screen
-    from edgepose.streaming import watch
+    with lean_imports():
+        from edgepose.media.sinks import open_sinks
+        from edgepose.media.sources import open_source
+        from edgepose.media.window import Window, check_screen
+        from edgepose.streaming import watch
 
     if options.show:
         check_screen()
@@ -208,7 +209,8 @@ def _eval(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from edgepose.benchmark import benchmark, table
+    with lean_imports():
+        from edgepose.benchmark import benchmark, table
     from edgepose.media.sources import source_files
 
     if options.json:

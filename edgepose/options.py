@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edgepose.process import lean_imports
+
 if TYPE_CHECKING:
     from edgepose.estimator import PoseEstimator
     from edgepose.media.cameras import CameraOptions
@@ -66,6 +68,7 @@ def make_camera(options: argparse.Namespace) -> CameraOptions:
     return CameraOptions(width, height, options.camera_fps)
 
 
+@lean_imports()
 def make_estimator(
     options: argparse.Namespace, *, min_score: float | None = None, min_confidence: float | None = None
 ) -> PoseEstimator:

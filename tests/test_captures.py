@@ -6,10 +6,14 @@ import itertools
 import math
 import re
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -352,3 +356,33 @@ def test_a_video_on_a_server_is_not_live(server: str) -> None:
     with open_source(f"{server}/clip.mp4") as source:
         assert (source.kind, source.is_live, source.fps, source.total) == ("stream", False, 25, 10)
         assert len(list(source)) == 10
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (4, 2), (64, 4)])
+def test_decoding_takes_half_of_the_cores_and_few_of_many(tmp_path: Path, cores: int, threads: int) -> None:
+    path = write_video(tmp_path / "clip.mp4", 3)
+    script = (
+        "import sys, cv2\n"
+        f"cv2.getNumberOfCPUs = lambda: {cores}\n"
+        "from edgepose.media import captures\n"
+        "opened, VideoCapture = [], cv2.VideoCapture\n"
+        "captures.cv2.VideoCapture = lambda *given: opened.append(VideoCapture(*given)) or opened[-1]\n"
+        "from pathlib import Path\n"
+        "source = captures.open_video(Path(sys.argv[1]))\n"
+        "print(opened[-1].get(cv2.CAP_PROP_N_THREADS), len(list(source)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{threads}.0 3\n"
+
+
+def test_what_ffmpeg_does_not_open_is_left_to_others(a_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = Capture([0, 40])
+    asked: list[tuple[Any, ...]] = []
+
+    def open_one(*given: Any) -> Any:
+        asked.append(given)
+        return SimpleNamespace(isOpened=lambda: False) if len(given) > 1 else capture
+
+    monkeypatch.setattr(captures.cv2, "VideoCapture", open_one)
+    assert len(list(captures.open_video(a_file))) == 2
+    assert [len(given) for given in asked] == [3, 1]

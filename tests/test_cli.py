@@ -555,3 +555,19 @@ def test_import_is_lazy():
     script = "import sys, edgepose; edgepose.Poses.empty(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"torch", "cv2", "openvino", "numba"} & set(done.stdout.split())
+
+
+def test_a_run_loads_nothing_that_it_does_not_use(model, photo, tmp_path):
+    script = (
+        "import sys; from edgepose.cli import main; status = main(sys.argv[1:]); print(*sys.modules)\n"
+        "try: print(open('/proc/self/maps').read())\n"
+        "except FileNotFoundError: pass\n"
+        "sys.exit(status)"
+    )
+    arguments = ["run", str(photo), "--model", model, "--json", str(tmp_path / "o.json")]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    modules, _, libraries = done.stdout.partition("\n")
+    unused = {"torch", "scipy.linalg", "openvino.tools.ovc", "skimage", "requests", "starlette", "filelock", "asyncio"}
+    assert not unused & set(modules.split())
+    for plugin in ("intel_gpu_plugin", "intel_npu_plugin", "onnx_frontend"):
+        assert plugin not in libraries

@@ -160,6 +160,18 @@ def test_absent_device(device):
         OpenVINOEngine(tiny_models.network(), MODEL, device=device)
 
 
+def test_a_processor_that_is_not_there(monkeypatch):
+    class OfNoProcessor:
+        available_devices = ("GPU",)
+
+        def get_property(self, device: str, name: str) -> str:
+            raise RuntimeError(f"no plugin for {device} to ask for {name}")
+
+    monkeypatch.setattr(engine_module, "_core", OfNoProcessor)
+    with pytest.raises(edgepose.DeviceError, match="there is no device 'CPU'; OpenVINO finds here: GPU"):
+        OpenVINOEngine(tiny_models.network(), MODEL)
+
+
 @pytest.mark.parametrize(("option", "word"), [({"threads": 0}, "threads is 0"), ({"streams": -1}, "streams is -1")])
 def test_counts_below_one(option, word):
     with pytest.raises(edgepose.InputError, match=word):
@@ -192,6 +204,7 @@ def test_a_quantised_network_runs_in_floats_where_int8_cannot_be_compiled(tmp_pa
 
     class OfAnOldProcessor:
         available_devices = core.available_devices
+        get_property = core.get_property
 
         def compile_model(self, network: ov.Model, device: str, properties: dict[str, object]) -> ov.CompiledModel:
             tried.append(properties.get("LP_TRANSFORMS_MODE"))

@@ -76,3 +76,38 @@ def test_a_closed_stream_takes_no_other_file() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == "True\n"
+
+
+def test_what_is_unused_seems_absent_for_a_while_and_is_there_again() -> None:
+    script = (
+        "import sys, types\n"
+        "from edgepose import process\n"
+        "sys.modules['taken'] = types.ModuleType('taken')\n"
+        "process.UNUSED = ('taken', 'json.tool')\n"
+        "with process.lean_imports():\n"
+        "    import taken\n"
+        "    try: import json.tool\n"
+        "    except ImportError as error: print(error.name)\n"
+        "import json.tool\n"
+        "print(sys.modules['taken'] is taken)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "json.tool\nTrue\n"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_looked_for_in_what_is_loaded(collects: bool) -> None:
+    script = (
+        "import gc, sys\n"
+        "from edgepose.process import lean_imports\n"
+        f"gc.{'enable' if collects else 'disable'}()\n"
+        "try:\n"
+        "    with lean_imports():\n"
+        "        print(gc.isenabled())\n"
+        "        import edgepose.poses\n"
+        "        raise ImportError\n"
+        "except ImportError: pass\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 10_000, any(each is sys.modules for each in gc.get_objects()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == f"False\n{collects} True False\n"

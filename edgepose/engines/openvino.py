@@ -356,6 +356,11 @@ def _output_channels(network: ov.Model, name: str) -> tuple[int, ...]:
 
 
 def _checked_device(device: str) -> str:
+    # To list the devices is to load the plugins of all kinds of them, of GPUs and NPUs, too: 10 MB and more, and 50 ms.
+    if device == "CPU":
+        with suppress(RuntimeError):
+            _core().get_property(device, "FULL_DEVICE_NAME")
+            return device
     present = available_devices()
     # "GPU.1" is one of several; "AUTO:GPU,CPU" and the like choose among the devices by themselves.
     kinds = {p.split(".")[0] for p in present} | {"AUTO", "MULTI", "HETERO"}
