@@ -122,7 +122,11 @@ class PoseEstimator:
         self.input_size = self.model.size[0] if input_size is None else input_size
         self.min_score = self.model.min_score if min_score is None else min_score
         self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
-        shared = {"input_size": self.input_size, "min_score": self.min_score, "min_confidence": self.min_confidence}
+        shared: dict[str, Any] = {
+            "input_size": self.input_size,
+            "min_score": self.min_score,
+            "min_confidence": self.min_confidence,
+        }
         self.pipeline: BottomUp | TopDown
         if self.model.task == "bottom-up":
             given = {"detector": detector, "batch_size": batch_size, "refinement": refinement, "flip_test": flip_test or None}

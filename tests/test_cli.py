@@ -389,7 +389,7 @@ def test_wrong_usage(arguments, capsys):
 def test_models_list_info_and_path(models_in_reach, capsys):
     assert run("models", "list") == 0
     listing = capsys.readouterr().out
-    assert "(default)" in listing
+    assert [line.split()[0] for line in listing.splitlines()[1:4]] == ["fast", "default", "accurate"]
     assert "needs conversion" in listing
     assert run("models", "info", "hrnet-w32") == 0
     assert "converters.hrnet --variant w32" in capsys.readouterr().out

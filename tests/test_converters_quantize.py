@@ -55,7 +55,7 @@ def test_the_default_model_passes_and_needs_nothing_else(tmp_path, capsys):
     estimator = edgepose.PoseEstimator(tmp_path / "out" / "small.xml", precision="f32")
     assert estimator.model.decoder == "paf"
     assert estimator.model.notes.startswith("INT8, plain recipe")
-    ours, theirs = estimator(photo), edgepose.PoseEstimator(precision="f32")(photo)
+    ours, theirs = estimator(photo), edgepose.PoseEstimator(input_size=256, precision="f32")(photo)
     apart = np.linalg.norm(ours.keypoints[0] - theirs.keypoints[0], axis=-1)  # of the best person, in 512 pixels
     assert np.nanmedian(apart) < 5
 

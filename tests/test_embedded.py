@@ -19,7 +19,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEPOSE_MIRROR", raising=False)
 
 
-EMBEDDED = ("lightweight-openpose-075", "lightweight-openpose-075-int8")
+POSE, EXACT = "lightweight-openpose-075", "hrnet-w32-compact"
+EMBEDDED = (POSE, f"{POSE}-int8", EXACT, f"{EXACT}-int8")
 UNSAID = {"source": None, "files": (), "gflops": None, "ap": None, "ap_protocol": None, "notes": None}
 
 
@@ -29,7 +30,7 @@ def test_files_are_those_of_the_table_and_small():
         algorithm, _, expected = (file.checksum or "").partition(":")
         data = (Path(registry.__file__).parent / "embedded" / file.name).read_bytes()
         assert (algorithm, hashlib.sha256(data).hexdigest(), len(data)) == ("sha256", expected, file.size)
-    assert sum(file.size or 0 for file in files) < 10e6
+    assert sum(file.size or 0 for file in files) < 30e6  # the wheel is to stay below 35 MB
     assert registry.get("default").name in EMBEDDED
 
 
@@ -41,21 +42,27 @@ def test_the_file_says_of_itself_what_the_table_says(name):
     assert {**vars(edgepose.PoseEstimator(path).model), **UNSAID} == {**vars(model), **UNSAID}
 
 
-def test_the_default_is_int8_but_on_arm():
-    network = ov.Core().read_model(download.fetch(registry.get("lightweight-openpose-075-int8")))
+@pytest.mark.parametrize("name", [POSE, EXACT])
+def test_what_is_called_int8_is_int8(name):
+    network = ov.Core().read_model(download.fetch(registry.get(f"{name}-int8")))
     assert sum(node.get_type_name() == "FakeQuantize" for node in network.get_ops()) > 50
 
 
-@pytest.mark.parametrize("model", EMBEDDED)
-def test_it_finds_the_astronauts_face_neck_and_shoulders(model):
+# Keypoints of the astronaut in the picture of 512 x 512, read off it by eye; the neck is between the shoulders.
+ASTRONAUT = {
+    "nose": (223, 118), "l_eye": (243, 103), "r_eye": (206, 103), "l_shoulder": (315, 265),
+    "r_shoulder": (105, 260), "r_elbow": (70, 425),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [*EMBEDDED, *(alias.name for alias in registry.aliases())])
+def test_it_finds_the_astronaut_and_nobody_else(model):
     data = pytest.importorskip("skimage.data", reason="the sample photo needs the extra demo")
     poses = edgepose.PoseEstimator(model)(data.astronaut()[..., ::-1].copy())
-    person = poses[0]
-    found = dict(zip(person.skeleton.keypoints, person.keypoints[0], strict=True))
-    # Where they are in the picture of 512 x 512, within 30 pixels, read off it by eye.
-    for name, place in {"nose": (223, 118), "neck": (215, 195), "r_eye": (206, 103), "l_eye": (243, 103)}.items():
-        assert np.hypot(*(found[name] - place)) < 30, name
-    assert found["r_shoulder"][0] < found["neck"][0] < found["l_shoulder"][0]
+    assert len(poses) == 1
+    found = dict(zip(edgepose.COCO17.keypoints, poses.to(edgepose.COCO17).keypoints[0], strict=True))
+    for name, place in ASTRONAUT.items():
+        assert np.hypot(*(found[name] - place)) < 40, name
 
 
 def test_it_is_better_than_nothing_on_real_photos(shared):

@@ -36,6 +36,8 @@ def test_the_zoo_has_what_it_promises() -> None:
     assert registry.names() == [
         "lightweight-openpose-075",
         "lightweight-openpose-075-int8",
+        "hrnet-w32-compact",
+        "hrnet-w32-compact-int8",
         "openpose-mobilenet-v2-small",
         "human-pose-estimation-0001",
         "human-pose-estimation-0001-fp32",
@@ -51,18 +53,29 @@ def test_the_zoo_has_what_it_promises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "name"),
-    [
-        ("x86_64", "lightweight-openpose-075-int8"),
-        ("AMD64", "lightweight-openpose-075-int8"),
-        ("aarch64", "lightweight-openpose-075"),
-        ("ARM64", "lightweight-openpose-075"),
-    ],
+    ("machine", "suffix"), [("x86_64", "-int8"), ("AMD64", "-int8"), ("aarch64", ""), ("arm64", ""), ("ARM64", "")]
 )
-def test_default_is_an_alias_by_processor(machine: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aliases_stand_for_models_by_processor(machine: str, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    assert registry.get(registry.DEFAULT) is registry.get(name)
+    assert [(alias.name, alias.model) for alias in registry.aliases()] == [
+        ("fast", f"lightweight-openpose-075{suffix}"),
+        ("default", f"lightweight-openpose-075{suffix}"),
+        ("accurate", f"hrnet-w32-compact{suffix}"),
+    ]
+    assert registry.get(registry.DEFAULT) == registry.get(f"lightweight-openpose-075{suffix}")
     assert registry.DEFAULT not in registry.names()
+
+
+def test_an_alias_says_how_its_model_is_run() -> None:
+    fast, default, accurate = (registry.get(alias.name) for alias in registry.aliases())
+    assert fast == dataclasses.replace(default, size=(192, 344))
+    assert accurate == dataclasses.replace(registry.get(accurate.name), detector="default")
+
+
+@pytest.mark.parametrize("alias", registry.aliases(), ids=lambda alias: alias.name)
+def test_every_alias_is_complete(alias: registry.Alias) -> None:
+    assert None not in (alias.ap, alias.ms, alias.purpose)
+    assert alias.detector is None or registry.get(alias.detector).task != "top-down"
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -12,7 +12,7 @@ import platform
 import re
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,7 +27,7 @@ Colour = Literal["BGR", "RGB"]
 Layout = Literal["NCHW", "NHWC"]
 
 DEFAULT = "default"
-"""The alias that `get` resolves to the zoo's default model for this processor."""
+"""The alias of the model that is used where nobody asks for another."""
 
 EXAMPLE_YAML = """\
 task: bottom-up         # bottom-up, top-down or detector
@@ -72,6 +72,29 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class Alias:
+    """A short name for a model of the zoo together with how it is run.
+
+    Attributes:
+        name: Such as `fast`.
+        model: The zoo's name of the model on this processor.
+        height: Height of the network's input in pixels; None: the model's own.
+        detector: What finds the people for a top-down model; None: the model's own.
+        ap: COCO keypoint AP in percent; models.yaml says how it was measured.
+        ms: Milliseconds for a frame; likewise.
+        purpose: What to choose it for.
+    """
+
+    name: str
+    model: str
+    height: int | None = None
+    detector: str | None = None
+    ap: float | None = None
+    ms: float | None = None
+    purpose: str | None = None
+
+
+@dataclass(frozen=True)
 class Model:
     """A model's description of itself: how to feed it, how to read it, and where it comes from.
 
@@ -89,6 +112,9 @@ class Model:
         skeleton: Keypoint set; None for detectors.
         person_label: Class of a person; detectors alone have one.
         outputs: Channels of each output that counts; empty where nobody says.
+        min_score: Least score of a keypoint, unless the caller says otherwise.
+        min_confidence: Least confidence of a person, likewise.
+        detector: What finds the people for a top-down model, unless the caller says otherwise: a name of the zoo.
         files: The first is the one to open.
         gflops: Two per multiply-add, at `size`.
         ap: COCO keypoint AP, percent; `ap_protocol` says of which images and how.
@@ -108,6 +134,9 @@ class Model:
     skeleton: SkeletonName | None = None
     person_label: int | None = None
     outputs: tuple[int, ...] = ()
+    min_score: float = 0.05
+    min_confidence: float = 0.0
+    detector: str | None = None
     files: tuple[ModelFile, ...] = ()
     gflops: float | None = None
     ap: float | None = None
@@ -124,17 +153,28 @@ def names() -> list[str]:
     return list(models)
 
 
+def aliases() -> list[Alias]:
+    """The short names, in the order of the zoo's table, with the model that each stands for on this processor."""
+    _, table = _zoo()
+    processor = platform.machine().lower()
+    return [
+        Alias(**{**fields, "name": name, "model": fields["model"].get(processor, fields["model"]["other"])})
+        for name, fields in table.items()
+    ]
+
+
 def get(name: str) -> Model:
-    """The zoo's model of that name; `default` is an alias.
+    """The zoo's model of that name, or the one that an alias such as `default` stands for, as the alias has it run.
 
     Raises:
         UnknownModelError: There is none; the message has the nearest names.
     """
-    models, defaults = _zoo()
-    if name == DEFAULT:
-        return models[defaults.get(platform.machine().lower(), defaults["other"])]
+    models, table = _zoo()
+    if name in table:
+        [alias] = [each for each in aliases() if each.name == name]
+        return _as_alias(models[alias.model], alias)
     if name not in models:
-        near = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, [*table, *models], n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise UnknownModelError(
             f"no model {_shown(name)} in the zoo; {guess}`edgepose models list` shows all, "
@@ -210,6 +250,7 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
         "task": (model.task != task, f"{task}, which is what decoder {model.decoder} serves"),
         "skeleton": (model.skeleton not in skeletons, f"{' or '.join(map(str, skeletons))} with decoder {model.decoder}"),
         "person_label": ((model.person_label is None) == (task == "detector"), "a number for detectors, and for them alone"),
+        "detector": (model.detector is not None and task != "top-down", "none: it finds the people itself"),
         "multiple": (model.multiple % model.stride != 0, f"a multiple of the stride, {model.stride}"),
         "size": (any(side % model.multiple for side in model.size), f"sides that are multiples of {model.multiple}"),
         "ap_protocol": (model.ap is not None and model.ap_protocol is None, "how ap was measured"),
@@ -220,14 +261,23 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
     return model
 
 
+def _as_alias(model: Model, alias: Alias) -> Model:
+    """The model with the height and the detector of an alias; its width follows the height."""
+    size = model.size
+    if alias.height is not None:
+        width = round(alias.height * model.size[1] / model.size[0] / model.multiple) * model.multiple
+        size = (alias.height, width)
+    return replace(model, size=size, detector=alias.detector or model.detector)
+
+
 @functools.cache
-def _zoo() -> tuple[dict[str, Model], dict[str, str]]:
-    """The models by name, and the names of the default ones by processor."""
+def _zoo() -> tuple[dict[str, Model], dict[str, dict[str, Any]]]:
+    """The models by name, and the fields of the aliases by name, their models by processor."""
     # In C, where PyYAML was built with it: 2 instead of 14 ms. For this file alone: deep nesting would end the process.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     table = yaml.load(Path(__file__).with_name("models.yaml").read_text(encoding="utf-8"), Loader=loader)
     models = {name: parse(name, fields, f"models.yaml: {name}") for name, fields in table["models"].items()}
-    return models, table[DEFAULT]
+    return models, table["aliases"]
 
 
 _SHORT = reprlib.Repr()
@@ -253,6 +303,10 @@ def _text(value: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
 
 
 def _whole(value: Any, least: int = 1) -> bool:
@@ -284,6 +338,9 @@ _MODEL_FIELDS: dict[str, tuple[str, _Check]] = {
     "stride": ("a positive whole number", _whole),
     "multiple": ("a positive whole number", _whole),
     "person_label": ("a whole number of 0 or more", lambda value: _whole(value, least=0)),
+    "min_score": ("a number from 0 to 1", _share),
+    "min_confidence": ("a number from 0 to 1", _share),
+    "detector": ("text", _text),
     "outputs": ("a list of channel counts, such as [19, 38]", _list(_whole)),
     "files": ("a list of files, each with its fields", _list(lambda value: isinstance(value, dict))),
     "gflops": ("a number", _number),
