@@ -17,10 +17,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.plain_decoder import decode
-from benchmarks.scenes import make_scene
 from edgepose import decode_poses
 from edgepose.doctor import processor
+from tests.synthetic.plain_decoder import decode
+from tests.synthetic.scenes import make_scene
 
 PEOPLE = (1, 5, 10, 20, 40)
 SIZES = ((32, 57), (46, 82))  # cells: inputs of 256 x 456 and 368 x 656

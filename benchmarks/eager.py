@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,13 +25,14 @@ import numpy as np
 import torch
 from fps import MAX_PHOTOS, make_clip
 from numpy.typing import NDArray
-from plain_decoder import decode
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from edgepose.doctor import processor
 from edgepose.estimator import PoseEstimator
 from edgepose.media.sources import open_source
 from edgepose.networks import LightweightOpenPose
 from edgepose.networks.checkpoints import load_lightweight_openpose
+from tests.synthetic.plain_decoder import decode
 
 Image = NDArray[np.uint8]
 TURN_FRAMES = 30

@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scenes import place_people
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from edgepose.doctor import processor
 from edgepose.poses import Poses
 from edgepose.server.pose_json import poses_json, warm_up
+from tests.synthetic.scenes import place_people
 
 
 def people(count: int) -> Poses:

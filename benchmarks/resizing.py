@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edgepose.doctor import processor
-from edgepose.resizing import resize_into
+from edgepose.kernels.resizing import resize_into
 
 CASES = [((480, 640), (256, 344)), ((720, 1280), (256, 456)), ((720, 1280), (368, 656)), ((1080, 1920), (256, 456))]
 

@@ -43,7 +43,18 @@ HANDSHAKE = (
 @contextmanager
 def served(options: argparse.Namespace) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """`edgepose serve`, and its port."""
-    command = [sys.executable, "-m", "edgepose.cli", "serve", options.video, "--loop", "--port", "0", "--model", options.model]
+    command = [
+        sys.executable,
+        "-m",
+        "edgepose.cli.main",
+        "serve",
+        options.video,
+        "--loop",
+        "--port",
+        "0",
+        "--model",
+        options.model,
+    ]
     command += [] if options.paced else ["--no-pace"]
     command += [] if options.height is None else ["--height", str(options.height)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.scenes import MISSING, place_people
 from edgepose.decoding.tags import decode_tags
 from edgepose.doctor import processor
 from edgepose.skeleton import COCO17, OPENPOSE18, convert
-from tests.plain_tags import decode
+from tests.synthetic.plain_tags import decode
+from tests.synthetic.scenes import MISSING, place_people
 
 PEOPLE = (1, 5, 20)
 SIZE = (128, 160)  # cells: an input of 256 x 320

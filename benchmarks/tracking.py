@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import edgepose
 from edgepose import COCO17, Poses, Skeleton, tracking
-from edgepose.decoding.assignment import assign
+from edgepose.kernels.assignment import assign
 from edgepose.tracking import Tracker
 
 # A standing person of height 1 in COCO's keypoints: x to either side of the middle, y from the top, and how far each swings.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from converters.command import EXTRA
 from converters.files import arriving, read_whole, save_network
-from converters.maps import by_kind, channel_rows
+from converters.int8.maps import by_kind, channel_rows
 from converters.pictures import network_input
 from edgepose.engines.openvino import RT_INFO_KEY
 from edgepose.errors import MissingExtraError, ModelError

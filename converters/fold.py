@@ -25,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fold(options: argparse.Namespace) -> None:
     from converters.files import as_written
-    from converters.gate import MAX_AP_DROP
-    from converters.graph import batch_normalisations, channels_first, with_constant_statistics
+    from converters.int8.gate import MAX_AP_DROP
+    from converters.int8.graph import batch_normalisations, channels_first, with_constant_statistics
     from converters.pictures import no_compiled_left_behind
 
     with no_compiled_left_behind():

@@ -50,10 +50,10 @@ def _headroom(text: str) -> float:
 def _quantize(options: argparse.Namespace) -> None:
     command.need("nncf")
 
-    from converters.nncf_recipe import Recipe
+    from converters.int8.nncf import Recipe
+    from converters.int8.report import write_report
+    from converters.int8.search import search
     from converters.pictures import no_compiled_left_behind
-    from converters.recipes import search
-    from converters.report import write_report
 
     recipe = Recipe(
         preset=options.preset,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from converters import command
 from converters.files import arriving, check_writable, save_network, spare
-from converters.gate import AccuracyGate, AgreementGate, Gate
+from converters.int8.gate import AccuracyGate, AgreementGate, Gate
 from converters.pictures import Estimate, InputSize, find_images, network_inputs
 from edgepose.engines.openvino import RT_INFO_KEY, read_network
 from edgepose.errors import InputError, ModelError

@@ -20,7 +20,7 @@ from edgepose.media.sources import Frame, Source, open_source
 from edgepose.once import Once
 from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.pipelines.detection import Detector, SSDDetector, boxes_around
-from edgepose.pipelines.overlap import Started, freshest, in_order
+from edgepose.pipelines.scheduling import Started, freshest, in_order
 from edgepose.pipelines.top_down import TopDown
 from edgepose.poses import Poses
 from edgepose.tracking import Tracker

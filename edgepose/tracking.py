@@ -13,9 +13,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.assignment import assign
-from edgepose.decoding.jit import kernel
 from edgepose.errors import InputError
+from edgepose.kernels.assignment import assign
+from edgepose.kernels.jit import kernel
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, Skeleton
 

@@ -74,7 +74,7 @@ def run_tests(python: list[str], modules: list[str], env: dict[str, str]) -> dic
 
 def poses(python: list[str], model: str, options: argparse.Namespace, env: dict[str, str], path: Path) -> dict[str, Points]:
     """What `edgepose run` finds there on each of the photos: file name -> people; nothing at all if it fails."""
-    command = [*python, "-m", "edgepose.cli", "run", str(options.photos), "--model", model, "--json", str(path)]
+    command = [*python, "-m", "edgepose", "run", str(options.photos), "--model", model, "--json", str(path)]
     command += ["--precision", options.precision, "--max-frames", str(options.count), "--height", str(options.height)]
     if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:
         return {}
@@ -142,7 +142,7 @@ def main() -> int:
         work.mkdir(parents=True, exist_ok=True)
 
         passed = run_tests(options.python, options.tests, env)
-        doctor = [*options.python, "-m", "edgepose.cli", "doctor"]
+        doctor = [*options.python, "-m", "edgepose", "doctor"]
         print("\nedgepose doctor", flush=True)
         passed["doctor"] = subprocess.run(doctor, cwd=ROOT, env=env, check=False).returncode == 0
 

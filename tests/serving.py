@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.ahead import Ahead
 from edgepose.estimator import PoseEstimator
 from edgepose.media.frames import Frame, Source
+from edgepose.prefetch import Ahead
 from edgepose.server.app import Site, create_app
 from edgepose.server.hub import Hub
 from edgepose.server.limits import Limits

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from edgepose.decoding.assignment import assign
 from edgepose.errors import InputError
+from edgepose.kernels.assignment import assign
 
 
 def brute_force(cost: NDArray[np.floating]) -> float:

@@ -12,7 +12,7 @@ from pictures import write_video
 
 from edgepose import benchmark as module
 from edgepose.benchmark import STAGES, benchmark, synthetic_frames, table
-from edgepose.cli import main
+from edgepose.cli.main import main
 from edgepose.errors import InputError
 from edgepose.estimator import PoseEstimator
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from edgepose.cli import main
+from edgepose.cli.main import main
 
 needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="no sh to close streams with")
 
@@ -335,7 +335,7 @@ def test_an_error_in_the_middle_keeps_what_was_found_and_says_so(model, tmp_path
             raise SourceError("the camera is gone")
         return draw_poses(*arguments, **options)
 
-    monkeypatch.setattr("edgepose.streaming.draw_poses", broken)
+    monkeypatch.setattr("edgepose.watch.draw_poses", broken)
     video = write_video(tmp_path / "v.avi", 5)
     assert run("run", video, "--model", model, "--json", tmp_path / "o.jsonl", "--save", tmp_path / "o.mp4") == 1
     assert "the camera is gone; what was found in 2 frames before is kept" in failure(capsys)
@@ -457,7 +457,7 @@ def test_eval_prints_figures_and_protocol(model, tmp_path, capsys):
 
 
 # Where the tests run in the background, Ctrl-C is ignored, and would be in the command, too.
-SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from edgepose.cli import main; "
+SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from edgepose.cli.main import main; "
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
@@ -525,7 +525,7 @@ def test_a_reader_that_leaves_costs_the_other_output_nothing(model, tmp_path):
 @needs_sh
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", ">&- 2>&-", ">&-"])
 def test_closed_standard_streams_cost_no_results(model, photo, tmp_path, closed):
-    command = f'exec "$0" -m edgepose.cli run "$1" --model "$2" --json "$3" {closed}'
+    command = f'exec "$0" -m edgepose run "$1" --model "$2" --json "$3" {closed}'
     arguments = ["sh", "-c", command, sys.executable, str(photo), model, str(tmp_path / "o.json")]
     assert subprocess.run(arguments, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     assert json.loads((tmp_path / "o.json").read_text())["poses"] == []
@@ -533,7 +533,7 @@ def test_closed_standard_streams_cost_no_results(model, photo, tmp_path, closed)
 
 @needs_sh
 def test_results_for_a_closed_standard_output_are_an_error_in_a_line(model, photo):
-    command = 'exec "$0" -m edgepose.cli run "$1" --model "$2" --json - >&-'
+    command = 'exec "$0" -m edgepose run "$1" --model "$2" --json - >&-'
     done = subprocess.run(
         ["sh", "-c", command, sys.executable, str(photo), model], check=False, stderr=subprocess.PIPE, text=True
     )
@@ -544,7 +544,7 @@ def test_results_for_a_closed_standard_output_are_an_error_in_a_line(model, phot
 
 def test_from_another_folder_as_a_command(model, photo, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "edgepose.cli", "run", str(photo), "--model", model, "--json", "-"],
+        [sys.executable, "-m", "edgepose", "run", str(photo), "--model", model, "--json", "-"],
         cwd=tmp_path, env={**os.environ, "EDGEPOSE_MODELS": str(tmp_path)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout)["poses"] == []
@@ -559,7 +559,7 @@ def test_import_is_lazy():
 
 def test_a_run_loads_nothing_that_it_does_not_use(model, photo, tmp_path):
     script = (
-        "import sys; from edgepose.cli import main; status = main(sys.argv[1:]); print(*sys.modules)\n"
+        "import sys; from edgepose.cli.main import main; status = main(sys.argv[1:]); print(*sys.modules)\n"
         "try: print(open('/proc/self/maps').read())\n"
         "except FileNotFoundError: pass\n"
         "sys.exit(status)"

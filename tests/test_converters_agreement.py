@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.agreement import SURE, compare, oks
+from converters.int8.agreement import SURE, compare, oks
 from edgepose.poses import Poses
 from edgepose.skeleton import OPENPOSE18
 

@@ -8,7 +8,7 @@ import tiny_models
 
 import edgepose
 from converters import command, fold
-from converters.graph import batch_normalisations
+from converters.int8.graph import batch_normalisations
 
 
 @pytest.fixture(autouse=True)

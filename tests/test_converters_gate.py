@@ -9,7 +9,7 @@ import pytest
 from broken_networks import BROKEN, OF_PAFS, OF_TAGS, answering, broken, scaled
 
 import edgepose
-from converters.gate import Accuracy, AccuracyGate, AgreementGate, Sight
+from converters.int8.gate import Accuracy, AccuracyGate, AgreementGate, Sight
 from converters.pictures import network_inputs
 from edgepose.engines.openvino import read_network
 from edgepose.errors import InputError, ModelError

@@ -5,7 +5,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from converters.graph import batch_normalisations, channels_first, transpositions, with_constant_statistics
+from converters.int8.graph import batch_normalisations, channels_first, transpositions, with_constant_statistics
 from edgepose.errors import InputError
 
 RANDOM = np.random.default_rng(5)

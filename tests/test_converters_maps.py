@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.maps import compare_maps, kinds
+from converters.int8.maps import compare_maps, kinds
 from edgepose.errors import InputError, ModelError
 
 RANDOM = np.random.default_rng(0)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgepose
-from benchmarks import plain_decoder
-from benchmarks.scenes import make_scene
 from edgepose import decode_poses
 from edgepose.decoding import crowding
-from edgepose.decoding.grouping import MAX_PEOPLE
-from edgepose.decoding.peaks import MAX_PEAKS
+from edgepose.decoding.paf_grouping import MAX_PEOPLE
+from edgepose.decoding.paf_peaks import MAX_PEAKS
+from tests.synthetic import plain_decoder
+from tests.synthetic.scenes import make_scene
 
 GOLDEN = ["00_000000133969", "01_000000208363", "06_000000065350", "07_000000085682", "12_000000500565", "13_000000504074"]
 

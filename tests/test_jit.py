@@ -12,7 +12,7 @@ import pytest
 SCRIPT = """
 import logging, sys
 logging.basicConfig(format="%(message)s")
-from edgepose.decoding.jit import kernel
+from edgepose.kernels.jit import kernel
 
 @kernel
 def double(x):

@@ -84,12 +84,12 @@ def test_the_witness_sees_a_connection(environment: dict[str, str], folder: Path
 
 
 COMMANDS = {
-    "run": ["-m", "edgepose.cli", "run", "photos", "--model", "tiny.xml", "--json", "-"],
-    "demo": ["-m", "edgepose.cli", "demo", "--image", "photos/a.png", "--output", "out.png", "--model", "tiny.xml"],
-    "benchmark": ["-m", "edgepose.cli", "benchmark", "--model", "tiny.xml", "--frames", "3", "--source", "photos"],
-    "models": ["-m", "edgepose.cli", "models", "list"],
-    "eval": ["-m", "edgepose.cli", "eval", "--annotations", "annotations.json", "--images", ".", "--model", "tiny.xml"],
-    "doctor": ["-m", "edgepose.cli", "doctor"],
+    "run": ["-m", "edgepose", "run", "photos", "--model", "tiny.xml", "--json", "-"],
+    "demo": ["-m", "edgepose", "demo", "--image", "photos/a.png", "--output", "out.png", "--model", "tiny.xml"],
+    "benchmark": ["-m", "edgepose", "benchmark", "--model", "tiny.xml", "--frames", "3", "--source", "photos"],
+    "models": ["-m", "edgepose", "models", "list"],
+    "eval": ["-m", "edgepose", "eval", "--annotations", "annotations.json", "--images", ".", "--model", "tiny.xml"],
+    "doctor": ["-m", "edgepose", "doctor"],
     "library": ["-c", "import cv2, edgepose; edgepose.PoseEstimator('tiny.xml')(cv2.imread('photos/a.png'))"],
 }
 
@@ -103,7 +103,7 @@ def test_a_command_opens_no_connection(environment: dict[str, str], folder: Path
 
 def test_a_server_opens_no_connection_of_its_own(environment: dict[str, str], folder: Path) -> None:
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-    arguments = ["-m", "edgepose.cli", "serve", "photos", "--model", "tiny.xml", "--port", "0", "--loop"]
+    arguments = ["-m", "edgepose", "serve", "photos", "--model", "tiny.xml", "--port", "0", "--loop"]
     with subprocess.Popen(
         [sys.executable, *arguments], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     ) as process:

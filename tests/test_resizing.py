@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.geometry import fit_crops
-from edgepose.resizing import WEIGHT_BITS, crop_into, resize_into
+from edgepose.kernels.resizing import WEIGHT_BITS, crop_into, resize_into
 
 SIDE = st.integers(1, 40)
 

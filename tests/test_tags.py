@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import plain_tags
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from edgepose.decoding import tags as decoder
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES
 from edgepose.decoding.tags import decode_tags
 from edgepose.errors import InputError
+from tests.synthetic import plain_tags
 
 Float = NDArray[np.float32]
 

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.jit import kernel
 from edgepose.errors import InputError
+from edgepose.kernels.jit import kernel
 from edgepose.skeleton import Skeleton
 
 Float = NDArray[np.float32]

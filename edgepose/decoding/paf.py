@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from edgepose.decoding.bicubic import axis_taps, block_weights
 from edgepose.decoding.crowding import NowAndThen
-from edgepose.decoding.grouping import MAX_PEOPLE, group_people
-from edgepose.decoding.jit import kernel
-from edgepose.decoding.peaks import MAX_PEAKS, find_peaks
+from edgepose.decoding.paf_grouping import MAX_PEOPLE, group_people
+from edgepose.decoding.paf_peaks import MAX_PEAKS, find_peaks
 from edgepose.errors import InputError
+from edgepose.kernels.jit import kernel
 
 _log = logging.getLogger(__name__)
 _log.addFilter(NowAndThen())

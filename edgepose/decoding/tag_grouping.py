@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.jit import kernel
+from edgepose.kernels.jit import kernel
 
 Float = NDArray[np.float32]
 Ints = NDArray[np.int64]

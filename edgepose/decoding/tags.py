@@ -11,11 +11,11 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.assignment import assign
 from edgepose.decoding.crowding import NowAndThen
 from edgepose.decoding.paf import DecodedPoses
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
 from edgepose.errors import InputError
+from edgepose.kernels.assignment import assign
 from edgepose.skeleton import COCO17
 
 _log = logging.getLogger(__name__)

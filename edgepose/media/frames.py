@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.ahead import Ahead
+from edgepose.prefetch import Ahead
 
 
 @dataclass(frozen=True, eq=False)

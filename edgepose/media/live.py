@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from edgepose.ahead import Ahead
 from edgepose.errors import SourceError
 from edgepose.media.frames import Frame, Source
+from edgepose.prefetch import Ahead
 
 logger = logging.getLogger(__name__)
 

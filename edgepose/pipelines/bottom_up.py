@@ -12,10 +12,10 @@ from edgepose.decoding import DecodedPoses, decode_poses, tags
 from edgepose.engines import Engine, Pending
 from edgepose.errors import InputError, ModelError
 from edgepose.geometry import Letterbox, bucket_width, fit_letterbox
-from edgepose.pipelines.overlap import Started
+from edgepose.kernels.resizing import resize_into
+from edgepose.kernels.resizing import warm_up as warm_up_resizing
+from edgepose.pipelines.scheduling import Started
 from edgepose.poses import Poses
-from edgepose.resizing import resize_into
-from edgepose.resizing import warm_up as warm_up_resizing
 from edgepose.skeleton import get_skeleton
 from edgepose.zoo.registry import Model
 

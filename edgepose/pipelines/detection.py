@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edgepose.engines import Engine
 from edgepose.errors import InputError, ModelError
+from edgepose.kernels.resizing import resize_into
 from edgepose.poses import Poses
-from edgepose.resizing import resize_into
 from edgepose.skeleton import COCO17
 from edgepose.zoo.registry import Model
 

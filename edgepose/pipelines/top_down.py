@@ -14,12 +14,12 @@ from edgepose.decoding.heatmaps import Refinement, decode_heatmaps, merge_mirror
 from edgepose.engines import Engine, Pending
 from edgepose.errors import InputError, ModelError
 from edgepose.geometry import Crops, fit_crops
+from edgepose.kernels.resizing import crop_into
+from edgepose.kernels.resizing import warm_up as warm_up_resizing
 from edgepose.once import Once
 from edgepose.pipelines.detection import Detector, checked_boxes
-from edgepose.pipelines.overlap import Started
+from edgepose.pipelines.scheduling import Started
 from edgepose.poses import Poses
-from edgepose.resizing import crop_into
-from edgepose.resizing import warm_up as warm_up_resizing
 from edgepose.skeleton import COCO17, get_skeleton
 from edgepose.tracking import areas, oks
 from edgepose.zoo.registry import Model

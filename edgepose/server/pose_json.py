@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.jit import kernel
+from edgepose.kernels.jit import kernel
 from edgepose.poses import Poses
 
 # Beyond this many pixels, a number might need more room than `_room` gives it; and nothing is there.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.jit import kernel
 from edgepose.errors import InputError
+from edgepose.kernels.jit import kernel
 
 
 @kernel

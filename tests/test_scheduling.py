@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from edgepose.pipelines.overlap import Started, freshest, in_order
+from edgepose.pipelines.scheduling import Started, freshest, in_order
 from edgepose.poses import Poses
 from edgepose.skeleton import OPENPOSE18
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgepose
+from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.cli.serve import add_serve_options, serve
 from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
-from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.process import ended_by_signals, fill_standard_streams, lean_imports
-from edgepose.server.command import add_serve_options, serve
 
 if TYPE_CHECKING:
     from edgepose.media.sources import Source
-    from edgepose.streaming import Watched
+    from edgepose.watch import Watched
 
 FORMATS = ("json", "jsonl", "coco", "openpose")
 
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         from edgepose.media.sinks import open_sinks
         from edgepose.media.sources import open_source
         from edgepose.media.window import Window, check_screen
-        from edgepose.streaming import watch
+        from edgepose.watch import watch
 
     if options.show:
         check_screen()

@@ -14,8 +14,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from converters.agreement import SURE, Agreement, compare
-from converters.maps import DEAD, Likeness, compare_maps, kinds
+from converters.int8.agreement import SURE, Agreement, compare
+from converters.int8.maps import DEAD, Likeness, compare_maps, kinds
 from converters.pictures import Image, InputSize, engine_for, estimate_with
 from edgepose.decoding.paf import PAF_COUNT
 from edgepose.engines import Pending

@@ -10,9 +10,9 @@ import nncf
 import openvino as ov
 
 from converters.files import as_written
-from converters.nncf_recipe import Recipe
-from converters.recipes import Attempt, Outcome
-from converters.speed import ROUNDS, RUNS, Speed, measure_speeds, own_arithmetic
+from converters.int8.nncf import Recipe
+from converters.int8.search import Attempt, Outcome
+from converters.int8.speed import ROUNDS, RUNS, Speed, measure_speeds, own_arithmetic
 from converters.trial import Trial
 from edgepose.doctor import processor
 from edgepose.engines.openvino import Precision

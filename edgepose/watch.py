@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal
 
-from edgepose.ahead import Ahead
 from edgepose.drawing import draw_poses
 from edgepose.errors import SourceError
 from edgepose.estimator import EstimatedFrame, PoseEstimator
@@ -24,6 +23,7 @@ from edgepose.hud import Hud
 from edgepose.media.sinks import Sinks
 from edgepose.media.sources import Source
 from edgepose.media.window import Window
+from edgepose.prefetch import Ahead
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.jit import kernel
+from edgepose.kernels.jit import kernel
 
 # At most so many peaks of one keypoint type in a frame; the strongest are kept. A crowd has a few dozen; noise has hundreds.
 MAX_PEAKS = 128

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.jit import fused_kernel as kernel
+from edgepose.kernels.jit import fused_kernel as kernel
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
 
 # At most so many people (groups of limbs, before the weak are dropped) in a frame.

@@ -7,10 +7,10 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from converters import recipes
-from converters.gate import Verdict
-from converters.nncf_recipe import Recipe, by_sensitivity, quantise, weighted
-from converters.recipes import MAX_CANDIDATES, search
+from converters.int8 import search as recipes
+from converters.int8.gate import Verdict
+from converters.int8.nncf import Recipe, by_sensitivity, quantise, weighted
+from converters.int8.search import MAX_CANDIDATES, search
 from edgepose.errors import InputError
 
 LAYERS = 6

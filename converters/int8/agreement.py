@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.decoding.assignment import assign
+from edgepose.kernels.assignment import assign
 from edgepose.poses import Poses
 from edgepose.tracking import areas
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgepose.ahead import Ahead
+from edgepose.prefetch import Ahead
 
 LONG_S = 20.0  # More than any wait here takes; a test that waits this long has failed.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pictures import encode, video_frame, write_video
 
 import edgepose
-from edgepose import streaming
+from edgepose import watch as streaming
 from edgepose.engines.openvino import OpenVINOEngine
 from edgepose.errors import SourceError
 from edgepose.estimator import PoseEstimator
@@ -29,8 +29,8 @@ from edgepose.media.live import read_ahead
 from edgepose.media.sinks import Sinks, open_sinks
 from edgepose.media.sources import open_source
 from edgepose.pipelines.bottom_up import BottomUp
-from edgepose.streaming import estimated, watch
 from edgepose.tracking import Tracker
+from edgepose.watch import estimated, watch
 
 # How long the stream that goes and comes back is watched at least: EDGEPOSE_SOAK_S=60 makes a soak of it.
 SOAK_S = float(os.environ.get("EDGEPOSE_SOAK_S", "0"))

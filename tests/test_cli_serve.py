@@ -15,13 +15,13 @@ import pictures
 import pytest
 import tiny_models
 
-from edgepose.cli import main
+from edgepose.cli.main import main
 from edgepose.media.images import read_image
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
 # Where the tests run in the background, Ctrl-C is ignored, and would be in the command, too.
-SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from edgepose.cli import main; "
+SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from edgepose.cli.main import main; "
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_port_that_is_taken(model, capsys):
 
 def test_without_the_extra(monkeypatch, capsys):
     for name in list(sys.modules):
-        if name.startswith(("edgepose.server.", "starlette")) and name != "edgepose.server.command":
+        if name.startswith(("edgepose.server.", "starlette")) and name != "edgepose.cli.serve":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert main(["serve"]) == 1
@@ -129,7 +129,7 @@ def test_without_the_extra(monkeypatch, capsys):
 
 
 def test_the_other_commands_do_not_load_the_server(model, tmp_path):
-    script = "import sys; from edgepose.cli import main; main(['models', 'path']); print(*sys.modules)"
+    script = "import sys; from edgepose.cli.main import main; main(['models', 'path']); print(*sys.modules)"
     environment = {**os.environ, "EDGEPOSE_MODELS": str(Path(tmp_path))}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert not {"starlette", "uvicorn", "anyio"} & set(done.stdout.split())
@@ -138,7 +138,7 @@ def test_the_other_commands_do_not_load_the_server(model, tmp_path):
 BOUND = """
 import sys
 import numpy as np
-from edgepose.cli import main
+from edgepose.cli.main import main
 assert main(["serve", "--port", "99999"]) == 1  # When all that it needs is imported.
 import cv2
 from edgepose.media.images import MAX_PIXELS

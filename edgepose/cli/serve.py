@@ -12,8 +12,8 @@ from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
+from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.errors import InputError, MissingExtraError
-from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.server.limits import Limits
 
 # Of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: there are enough tokens of

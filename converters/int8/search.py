@@ -14,9 +14,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from converters.files import as_written
-from converters.gate import Gate, Result, Verdict
-from converters.graph import batch_normalisations, channels_first, transpositions, with_constant_statistics
-from converters.nncf_recipe import Recipe, by_sensitivity, quantise, weighted
+from converters.int8.gate import Gate, Result, Verdict
+from converters.int8.graph import batch_normalisations, channels_first, transpositions, with_constant_statistics
+from converters.int8.nncf import Recipe, by_sensitivity, quantise, weighted
 from edgepose.errors import ModelError
 
 Float = NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""The search for an INT8 network: recipes, gates, and the report."""

@@ -1,0 +1,1 @@
+"""What several rooms compute in Numba: assignment, OKS, resizing, and how kernels are compiled."""

@@ -1,0 +1,1 @@
+"""Scenes and plain twins that tests and benchmarks share."""
