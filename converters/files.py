@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,20 +11,7 @@ import openvino as ov
 
 from edgepose.errors import OutputError
 from edgepose.media.files import unwritable
-from edgepose.media.outputs import check_file
-
-
-def check_writable(folder: Path) -> None:
-    """Find out before the work, which may take minutes, whether `folder` can be written or made.
-
-    Raises:
-        OutputError: It cannot.
-    """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise OutputError(f"{folder}: cannot be written: {there} is a file; give another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: cannot be written: no right to write in {there}; give another folder")
+from edgepose.media.outputs import check_file, check_folder
 
 
 def spare(folder: Path, name: str, inputs: Sequence[Path]) -> None:
@@ -47,7 +33,7 @@ def arriving(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: A file or folder cannot be written.
     """
-    check_writable(folder)
+    check_folder(folder)
     made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from converters import command
-from converters.files import check_writable
+from edgepose.media.outputs import check_folder
 from edgepose.zoo import registry
 
 ENTRY = registry.get("higher-hrnet-w32")  # describes W48, too: they differ inside alone
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _convert(options: argparse.Namespace) -> None:
     arguments = command.export_arguments(options, ENTRY, f"higher_hrnet_{options.variant}")
-    check_writable(options.output)
+    check_folder(options.output)
     command.need("torch")
 
     from converters.export import export

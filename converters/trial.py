@@ -12,8 +12,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from converters import command
-from converters.files import arriving, check_writable, save_network, spare
+from converters.files import arriving, save_network, spare
 from converters.int8.gate import AccuracyGate, AgreementGate, Gate
+from converters.int8.graph import batch_normalisations, channels_first
 from converters.pictures import Estimate, InputSize, find_images, network_inputs
 from edgepose.engines.openvino import RT_INFO_KEY, read_network
 from edgepose.errors import InputError, ModelError
@@ -21,6 +22,7 @@ from edgepose.estimator import locate
 from edgepose.evaluation import evaluate
 from edgepose.geometry import bucket_width
 from edgepose.media.images import read_image
+from edgepose.media.outputs import check_folder
 from edgepose.zoo.local import model_files
 from edgepose.zoo.registry import Model, to_yaml
 
@@ -70,7 +72,7 @@ def prepare(options: argparse.Namespace) -> Trial:
     Raises:
         EdgePoseError: The model, the pictures or the output folder do not do.
     """
-    check_writable(options.output)
+    check_folder(options.output)
     path, model = locate(options.model)
     if options.name is not None:  # The default is another name than the model's.
         given = [] if options.annotations is None else [options.annotations]
@@ -96,7 +98,9 @@ def prepare(options: argparse.Namespace) -> Trial:
         raise InputError("--by-maps and --annotations are given; expected one of them")
     else:
         command.need("pycocotools")
-        gate = AccuracyGate(model, input_size, options.annotations, options.images, options.max_images)
+        # Statistics of one picture and constant ones make different maps; the better ones are seen by AP.
+        maps_stay = not batch_normalisations(channels_first(network))
+        gate = AccuracyGate(model, input_size, options.annotations, options.images, options.max_images, maps_stay=maps_stay)
     look = _look_at_calibration_pictures(options, model)
     tensors = network_inputs(network, model, input_size, look, options.subset)
     return Trial(model, network, input_size, (height, width), gate, tensors)

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import edgepose
+from edgepose.media.outputs import check_file
+from edgepose.media.sources import source_files
 
 COLUMNS = ("frame", "seconds", "file", "person", "keypoint", "x", "y", "score")
 
@@ -32,9 +34,8 @@ def rows(frame: edgepose.EstimatedFrame) -> Iterator[tuple[object, ...]]:
 
 def main(source: str, path: str | None = None) -> int:
     try:
-        if path is not None and Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
-            print(f"{path}: is the source itself; give another name", file=sys.stderr)
-            return 1
+        if path is not None:
+            check_file(Path(path), source_files(source))  # A video, or one of the photos, must not become its table.
         # The photos of a folder have nothing to do with each other: nobody walks from one into the next.
         frames = edgepose.PoseEstimator().stream(source, track=not Path(source).is_dir())
         first = next(frames, None)  # Before the file is touched: the source may be none.

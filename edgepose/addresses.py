@@ -6,7 +6,7 @@ import re
 
 # Two letters at least, because "C:/" is none; one slash of two where the address has been taken for a path.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+:/{1,3}"
-_ADDRESS = re.compile(rf"({_SCHEME})(.*)", re.DOTALL)
+_ADDRESS = re.compile(rf"({_SCHEME}|//)(.*)", re.DOTALL)
 _ADDRESS_IN_TEXT = re.compile(rf"\b({_SCHEME})([^\s\"'<>]+)")
 _USER = re.compile(r"(?<![^\s\"'(=])[^\s\"'/:@]+:(?![/\\])[^\s\"'@]*@(?=[\w\[])")  # user:password@host, without a scheme.
 # What libraries quote of an address without its beginning, and the properties of GStreamer's elements.

@@ -118,13 +118,13 @@ class Tracker:
 
         Args:
             poses: N people, all frames with the same skeleton.
-            timestamp: Seconds, from any start. One that is not after the last, or not finite, counts as 1/30 s after it.
+            timestamp: Seconds, from any start. One that is not after the last counts as 1/30 s after it.
 
         Returns:
             The same people in the same order, with `ids`, and smoothed if asked for.
 
         Raises:
-            InputError: The skeleton is not that of the frames before.
+            InputError: The skeleton is not that of the frames before, or the time stamp is not finite.
         """
         if self._skeleton is None:
             self._skeleton = poses.skeleton
@@ -159,16 +159,15 @@ class Tracker:
     def _elapsed(self, timestamp: float) -> float:
         """Seconds since the frame before, which are never none."""
         try:
-            timestamp = float(timestamp)
+            now = float(timestamp)
         except OverflowError:  # An integer beyond all floats.
-            timestamp = math.inf
-        last = self._timestamp
-        if not math.isfinite(timestamp):
-            timestamp = math.nan if last is None else last + STANDSTILL_S
-        self._timestamp = timestamp if math.isfinite(timestamp) else None
-        if last is None or not timestamp - last >= SHORTEST_STEP_S:
+            now = math.inf
+        if not math.isfinite(now):
+            raise InputError(f"the time stamp is {now}; expected finite seconds")
+        last, self._timestamp = self._timestamp, now
+        if last is None or now - last < SHORTEST_STEP_S:
             return STANDSTILL_S
-        return min(timestamp - last, LONGEST_STEP_S)
+        return min(now - last, LONGEST_STEP_S)
 
     def _match(self, tracks: _Tracks, poses: Poses, now: float) -> NDArray[np.int64]:
         """(N,) row of `tracks` for each person, -1 for those not known.

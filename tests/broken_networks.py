@@ -135,6 +135,9 @@ BROKEN: dict[str, Change] = {
     "left-for-right": permuted(left_for_right),
     "permuted": permuted(next_keypoint),
     "one-dead": one_channel(0, "keypoint", 6),
+    "one-half": one_channel(0.5, "keypoint", 1),
+    "another-half": one_channel(0.5, "keypoint", 9),
+    "one-double": one_channel(2, "keypoint", 1),
     "noise": noisy(0.2),
     "offset": offset(0.1),
     "not-numbers": scaled(float("nan")),
@@ -142,6 +145,10 @@ BROKEN: dict[str, Change] = {
 }
 OF_PAFS: dict[str, Change] = {
     "pafs-zeroed": scaled(0, "paf"),
+    "pafs-half": scaled(0.5, "paf"),
+    "pafs-triple": scaled(3, "paf"),
+    "one-paf-dead": one_channel(0, "paf", 0),
+    "another-paf-dead": one_channel(0, "paf", 37),
     "limb-negative": lambda maps, kinds: one_channel(-1, "paf", 12)(one_channel(-1, "paf", 13)(maps, kinds), kinds),
 }
 OF_TAGS: dict[str, Change] = {"tags-zeroed": scaled(0, "tag"), "tags-negative": one_channel(-1, "tag", 5)}

@@ -21,6 +21,7 @@ ADDRESSES = [
     ("RTSP://u:SECRET@host", "RTSP://host"),
     ("rtsp:/u:SECRET@host/x", "rtsp:/host/x"),  # As a path.
     ("u:SECRET@host/x", "host/x"),
+    ("//u:SECRET@host/x", "//host/x"),
     ("http://host/v?password=SECRET&channel=1", "http://host/v?password=…&channel=1"),
     ("http://host/v?channel=1&pwd=SECRET;x=SECRET#SECRET", "http://host/v?channel=1&pwd=…;x=…#…"),
     ("http://host/v?SECRET", "http://host/v?…"),

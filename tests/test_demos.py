@@ -135,8 +135,13 @@ def test_a_demo_never_overwrites_its_source(photo, tmp_path):
     done = demo("minimal.py", "poses.jpg", cwd=tmp_path)
     assert done.returncode == 1
     assert "would be drawn over" in done.stderr
-    done = demo("poses_to_csv.py", "poses.jpg", "./poses.jpg", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "./poses.jpg: is the source itself; give another name\n")
+    (tmp_path / "table.csv").hardlink_to(tmp_path / "poses.jpg")
+    for source in ("poses.jpg", ".", "*.jpg"):
+        for output in ("./poses.jpg", "table.csv"):
+            done = demo("poses_to_csv.py", source, output, cwd=tmp_path)
+            assert done.returncode == 1
+            assert "is the source itself" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "poses.jpg").read_bytes() == before
 
 

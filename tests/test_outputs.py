@@ -24,6 +24,13 @@ def test_the_source_is_spared(tmp_path: Path) -> None:
             spare_source(same, str(path))
 
 
+def test_a_source_given_as_the_folder_is_named_as_the_source(tmp_path: Path) -> None:
+    source = tmp_path / "clip.ts"
+    source.touch()
+    with pytest.raises(OutputError, match="is the source itself"):
+        check_folder(source, [source], [".jpg"])
+
+
 def test_a_file_system_that_does_not_tell_letters_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "Clip.ts"
     source.touch()

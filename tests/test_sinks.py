@@ -349,3 +349,9 @@ def test_skeletons_of_any_kind(tmp_path: Path) -> None:
     with PosesSink(tmp_path / "out.json") as sink:
         sink.write(frame(), people(1).to(COCO17))
     assert json.loads((tmp_path / "out.json").read_text())["skeleton"] == "coco17"
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "x" * 300 + "/a.jpg", "x" * 300 + ".mp4", "x" * 300, "x" * 300 + ".txt"])
+def test_a_name_that_is_too_long_is_an_output_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    with open_source([np.zeros((20, 20, 3), np.uint8)]) as source, pytest.raises(OutputError):
+        open_sinks(source, save=tmp_path / name)

@@ -133,8 +133,7 @@ def test_a_slow_source_is_no_gap() -> None:
 ODD = [
     (0.0, 0.0, 0.0), (9.0, 5.0, 1.0), (5.0, 0.0, 5.0), (1.0, 1.0 + 1e-12, 1.5),
     (0.0, 1e15, 1e15 + 1 / 30, 1e15 + 2 / 30, 1e15 + 2), (0.0, 1e15, 0.1, 0.2), (0.0, 1e308, -1e308, 1e308, 1.7e308, 0.0),
-    (math.nan, math.nan, 0.0, 0.1), (0.0, math.nan, 0.1, math.nan, math.nan, 0.2), (math.inf, 0.0, math.inf, math.inf, 0.1),
-    (0.0, -math.inf, 0.1, math.inf, -math.inf, 0.2), (10**400, 0, -(10**400), 10**400, 10**18, 10**18 + 1, 2**63),
+    (0, 10**18, 10**18 + 1, 2**63),
     (5e-324, 1e-323, 2e-323, 1.0), (-1e15, -1e15 + 1 / 30, 0.0, 0.04), (np.float32(1e38), np.float32(-1e38), np.float64(1e308)),
 ]  # fmt: skip
 
@@ -155,13 +154,6 @@ def smoothed_at(*timestamps: float) -> list[float]:
     tracker = Tracker(smooth=True)
     frames = [tracker.update(people((100 + 2 * (frame % 2), 300)), timestamp) for frame, timestamp in enumerate(timestamps)]
     return [float(frame.keypoints[0, 0, 0]) for frame in frames]
-
-
-@pytest.mark.parametrize("none", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "int"])
-@pytest.mark.parametrize("at", range(4))
-def test_a_time_stamp_that_is_none_counts_as_one_frame(none: float, at: int) -> None:
-    usual = [frame * FRAME_S for frame in range(4)]
-    assert smoothed_at(*usual[:at], none, *usual[at + 1 :]) == pytest.approx(smoothed_at(*usual), abs=1e-4)
 
 
 def test_smoothing_is_as_exact_after_a_jump_of_the_clock_as_before() -> None:
@@ -242,6 +234,15 @@ def test_kernels_are_compiled_before_the_first_frame(clip: list[Frame]) -> None:
 def test_knobs_out_of_range(knob: str, value: float) -> None:
     with pytest.raises(InputError, match=f"{knob} .*{value:g}.*expected"):
         Tracker(**{knob: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timestamp", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "int"])
+def test_a_time_stamp_that_is_none(timestamp: float) -> None:
+    tracker = Tracker()
+    tracker.update(people((100, 300)), 0.0)
+    with pytest.raises(InputError, match="expected finite seconds"):
+        tracker.update(people((100, 300)), timestamp)
+    assert ids(tracker.update(people((100, 300)), 0.1)) == [1]
 
 
 def test_another_skeleton_midway() -> None:

@@ -48,6 +48,7 @@ def check_folder(folder: Path, files: Sequence[Path] = (), suffixes: Sequence[st
     while (found := _status(there)) is None and there != there.parent:
         there = there.parent
     if found is not None and not stat.S_ISDIR(found.st_mode):
+        spare(there, files)
         raise unwritable(there, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
     if not os.access(there, os.W_OK | os.X_OK):
         raise unwritable(folder, PermissionError(errno.EACCES, f"no right to write in {there}"))

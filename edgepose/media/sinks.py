@@ -7,6 +7,7 @@ All of them are used in a `with` statement, or closed by hand. Until the first f
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -47,7 +48,7 @@ class ImageSink:
         self._path = Path(path)
         self.is_file = _is_picture(self._path)
         suffix = self._path.suffix.lower()
-        if suffix and not self.is_file and not self._path.is_dir():
+        if suffix and not self.is_file and not os.path.isdir(path):
             known = ", ".join([*IMAGE_SUFFIXES, *VIDEO_CODECS])
             raise OutputError(f"{path}: unknown suffix {suffix!r}; expected one of {known}, or a folder")
         check_folder(self._path.parent if self.is_file else self._path)
@@ -231,7 +232,7 @@ def open_sinks(
 
 def _is_picture(path: Path) -> bool:
     """Whether `path` names one picture, rather than a folder."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+    return path.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(path)  # Path.is_dir raises where a name is too long.
 
 
 def _image_id(frame: Frame) -> int:

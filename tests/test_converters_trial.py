@@ -1,0 +1,94 @@
+"""How a trial is set up: what a network is calibrated on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny_models
+
+pytest.importorskip("nncf")
+
+from converters import trial
+from edgepose.errors import InputError
+
+TOP_DOWN = """\
+task: top-down
+decoder: heatmaps
+skeleton: coco17
+colour: RGB
+layout: NCHW
+mean: [128, 128, 128]
+scale: [64, 64, 64]
+size: [64, 48]
+stride: 8
+"""
+
+
+@pytest.fixture
+def top_down(tmp_path: Path) -> Path:
+    return tiny_models.save(tmp_path, (17,), description=TOP_DOWN)
+
+
+@pytest.fixture
+def astronaut(tmp_path: Path) -> Path:
+    """A folder with one photo of one person."""
+    data = pytest.importorskip("skimage.data", reason="the sample photo needs the extra demo")
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "astronaut.png"), data.astronaut()[..., ::-1])
+    return tmp_path / "photos"
+
+
+def prepared(model: Path, images: Path, output: Path, *options: str) -> trial.Trial:
+    parser = argparse.ArgumentParser()
+    trial.add_options(parser)
+    return trial.prepare(parser.parse_args([str(model), "--images", str(images), "--output", str(output), *options]))
+
+
+def test_a_top_down_model_is_calibrated_on_the_people_who_are_found(top_down, astronaut, tmp_path):
+    tensors = prepared(top_down, astronaut, tmp_path / "out").tensors
+    assert {tensor.shape for tensor in tensors} == {(1, 3, 64, 48)}
+    whole = cv2.resize(cv2.imread(str(astronaut / "astronaut.png")), (48, 64), interpolation=cv2.INTER_AREA)
+    whole = (whole[..., ::-1].transpose(2, 0, 1) - np.float32(128)) / np.float32(64)
+    assert all(np.abs(tensor[0] - whole).mean() > 0.3 for tensor in tensors)  # crops, not the photo as a whole
+
+
+def test_a_top_down_model_is_calibrated_on_annotated_people(top_down, astronaut, tmp_path):
+    person = {
+        "category_id": 1,
+        "keypoints": [200, 120, 2] * 17,
+        "num_keypoints": 17,
+        "area": 900.0,
+        "iscrowd": 0,
+        "image_id": 1,
+    }
+    boxes = [[100, 20, 220, 300], [20, 200, 350, 300], [0, 0, 60, 80]]
+    content = {
+        "images": [{"id": 1, "file_name": "astronaut.png"}],
+        "annotations": [{**person, "id": number, "bbox": box} for number, box in enumerate(boxes, 1)],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
+    }
+    (tmp_path / "people.json").write_text(json.dumps(content))
+    options = ["--calibration", str(astronaut), "--calibration-annotations", str(tmp_path / "people.json")]
+    assert len(prepared(top_down, astronaut, tmp_path / "out", *options).tensors) == 3
+    assert len(prepared(top_down, astronaut, tmp_path / "out", *options, "--subset", "2").tensors) == 2
+
+
+def test_photos_without_people_are_refused(top_down, tmp_path):
+    (tmp_path / "empty").mkdir()
+    cv2.imwrite(str(tmp_path / "empty" / "grey.png"), np.full((80, 120, 3), 128, np.uint8))
+    with pytest.raises(InputError, match="nothing to calibrate on"):
+        prepared(top_down, tmp_path / "empty", tmp_path / "out")
+
+
+@pytest.mark.parametrize("given", [("bottom-up", True), ("top-down", False)], ids=["bottom-up", "no-photos"])
+def test_annotations_of_calibration_photos_need_a_top_down_model_and_the_photos(given, astronaut, tmp_path):
+    task, has_photos = given
+    model = tiny_models.save(tmp_path, (17,), description=TOP_DOWN) if task == "top-down" else tiny_models.save(tmp_path)
+    options = ["--calibration-annotations", "people.json", *(["--calibration", str(astronaut)] if has_photos else [])]
+    with pytest.raises(InputError, match="expected a top-down model and --calibration"):
+        prepared(model, astronaut, tmp_path / "out", *options)
