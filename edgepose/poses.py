@@ -80,6 +80,19 @@ class Poses:
         boxes = np.concatenate([low, high], axis=1)
         return np.where(np.isfinite(boxes), boxes, np.nan).astype(np.float32)
 
+    def keypoint(self, name: str) -> Float:
+        """(N, 2) x, y of one keypoint of everybody, in pixels; NaN where it was not found.
+
+        Its scores are `poses.scores[:, poses.skeleton.index(name)]`.
+
+        Args:
+            name: As the skeleton has it ("l_wrist"), or in full ("left_wrist").
+
+        Raises:
+            InputError: The skeleton has no keypoint of that name.
+        """
+        return self.keypoints[:, self.skeleton.index(name)]
+
     def __len__(self) -> int:
         return len(self.keypoints)
 

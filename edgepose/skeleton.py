@@ -40,6 +40,17 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.keypoints)
 
+    def index(self, name: str) -> int:
+        """The place of a keypoint in the arrays, by its name: "l_wrist", or in full "left_wrist".
+
+        Raises:
+            InputError: The set has no keypoint of that name.
+        """
+        short = name.replace("left_", "l_", 1).replace("right_", "r_", 1) if isinstance(name, str) else name
+        if short not in self.keypoints:
+            raise InputError(f"{self.name} has no keypoint {name!r}; expected one of {', '.join(self.keypoints)}")
+        return self.keypoints.index(short)
+
 
 # Sigmas: COCO keypoint evaluation (cocodataset/cocoapi, Params.setKpParams).
 _SIGMA = {

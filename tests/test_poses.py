@@ -143,6 +143,28 @@ def test_round_trip_between_sets_loses_nothing_of_coco():
     assert poses.to(COCO17) is poses
 
 
+@pytest.mark.parametrize("skeleton", [OPENPOSE18, COCO17], ids=lambda s: s.name)
+def test_a_keypoint_of_everybody_by_its_name_short_or_in_full(skeleton):
+    poses = some(3, skeleton)
+    for k, name in enumerate(skeleton.keypoints):
+        full = {"l_": "left_", "r_": "right_"}.get(name[:2], name[:2]) + name[2:]
+        for each in (name, full):
+            np.testing.assert_array_equal(poses.keypoint(each), poses.keypoints[:, k])
+            assert skeleton.index(each) == k
+    assert Poses.empty(skeleton).keypoint("left_wrist").shape == (0, 2)
+
+
+@pytest.mark.parametrize("name", ["wrist", "left_neck", "Left_wrist", "left_left_wrist", "", 4, None, ["nose"]])
+def test_an_unknown_keypoint_lists_the_names(name):
+    with pytest.raises(edgepose.InputError, match=r"openpose18 has no keypoint .*; expected one of nose, neck, r_shoulder"):
+        some(1).keypoint(name)
+
+
+def test_only_some_sets_have_a_neck():
+    with pytest.raises(edgepose.InputError, match="coco17 has no keypoint 'neck'"):
+        some(1, COCO17).keypoint("neck")
+
+
 def test_to_dict_is_json_with_null_for_the_missing():
     poses = some(2)
     content = json.loads(json.dumps(poses.to_dict(), allow_nan=False))

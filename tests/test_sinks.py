@@ -90,7 +90,8 @@ def test_pictures_are_not_written_over_their_sources(tmp_path: Path) -> None:
 
 
 def expected_object(path: str, poses: Poses) -> dict[str, Any]:
-    return {"image": {"path": path, "width": 48, "height": 32}, **poses.to_dict()}
+    image = {"path": path, "width": 48, "height": 32}
+    return {"image": image, **poses.to_dict(), "keypoint_names": list(poses.skeleton.keypoints)}
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -107,7 +108,9 @@ def test_json_has_the_agreed_shape(tmp_path: Path) -> None:
     with PosesSink(tmp_path / "out.json") as sink:
         sink.write(frame("a.jpg"), people(2, ids=True))
     content = json.loads((tmp_path / "out.json").read_text())
-    assert list(content) == ["image", "skeleton", "poses"]
+    assert list(content) == ["image", "skeleton", "poses", "keypoint_names"]
+    assert content["keypoint_names"][:3] == ["nose", "neck", "r_shoulder"]
+    assert len(content["keypoint_names"]) == len(content["poses"][0]["keypoints"])
     assert content["image"] == {"path": "a.jpg", "width": 48, "height": 32}
     assert list(content["poses"][0]) == ["id", "confidence", "box", "keypoints"]
     assert content["poses"][1]["id"] == 1

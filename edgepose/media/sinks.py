@@ -75,7 +75,8 @@ class ImageSink:
 class PosesSink:
     """Keypoints in a file. After every `write` it is complete, beside its place, where it is moved in the end.
 
-    - json: an object per image, as `Poses.to_dict` has it, with path, width and height; a list where there are several.
+    - json: an object per image, as `Poses.to_dict` has it, with path, width, height, and the names of the keypoints; a list
+      where there are several.
     - jsonl: the same objects, one a line.
     - coco: the list of results that COCO's evaluation reads. `image_id` is the number in the file's name, if that is
       COCO's kind of name (000000000139.jpg, COCO_val2014_000000000139.jpg), or else the frame's index.
@@ -120,7 +121,9 @@ class PosesSink:
         else:
             height, width = frame.image.shape[:2]
             time = {"frame": frame.index, "timestamp": round(frame.timestamp, 6)} if self._timed else {}
-            self._file.append({**time, "image": {"path": frame.path, "width": width, "height": height}, **poses.to_dict()})
+            image = {"path": frame.path, "width": width, "height": height}
+            names = list(poses.skeleton.keypoints)
+            self._file.append({**time, "image": image, **poses.to_dict(), "keypoint_names": names})
         self._frames += 1
 
     def close(self) -> None:
