@@ -83,8 +83,8 @@ def test_lightweight_openpose_loads_from_every_kind_of_file(tmp_path, file, save
 
 def test_trained_weights_of_width_075_load(shared):
     network = LightweightOpenPose(width=0.75)
-    load_lightweight_openpose(network, shared / "data" / "init" / "lightweight_openpose_075_warm.npz")
-    trained = np.load(shared / "data" / "init" / "lightweight_openpose_075_warm.npz")
+    load_lightweight_openpose(network, shared / "data" / "weights" / "lightweight_openpose_075.npz")
+    trained = np.load(shared / "data" / "weights" / "lightweight_openpose_075.npz")
     assert network.model[0][0].weight.dtype == torch.float32
     np.testing.assert_array_equal(network.model[0][0].weight.detach().numpy(), trained["model.0.0.weight"])
 

@@ -42,13 +42,13 @@ def test_outputs_are_those_of_the_reference(shared, fill):
 @pytest.mark.parametrize(
     ("file", "missing"),
     [
-        pytest.param("lightweight_openpose_075_warm.npz", (), id="whole-network"),
-        pytest.param("mobilenet_v1_075_backbone.npz", ("cpm.", "initial_stage.", "refinement_stages."), id="backbone"),
+        pytest.param("weights/lightweight_openpose_075.npz", (), id="whole-network"),
+        pytest.param("init/mobilenet_v1_075_backbone.npz", ("cpm.", "initial_stage.", "refinement_stages."), id="backbone"),
     ],
 )
 def test_width_075_fits_the_trained_weights(shared, file, missing):
     network = LightweightOpenPose(width=0.75)
-    trained = np.load(shared / "data" / "init" / file)
+    trained = np.load(shared / "data" / file)
     weights = {name: torch.from_numpy(trained[name]) for name in trained.files}
     result = network.load_state_dict(weights, strict=False)
     assert result.unexpected_keys == []
