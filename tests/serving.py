@@ -18,9 +18,9 @@ from edgepose.ahead import Ahead
 from edgepose.estimator import PoseEstimator
 from edgepose.media.frames import Frame, Source
 from edgepose.server.app import Site, create_app
-from edgepose.server.hub import Hub
+from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
-from edgepose.server.listening import PatientServer, listen
+from edgepose.server.uvicorn_server import BoundedServer, listen
 
 WAIT_S = 20  # For anything that is to happen at once.
 
@@ -39,9 +39,9 @@ class Served:
     """A server that runs."""
 
     port: int
-    hub: Hub | None
+    inference: SourceInference | None
     site: Site
-    server: PatientServer
+    server: BoundedServer
 
     @property
     def host(self) -> str:
@@ -83,13 +83,13 @@ def serving(
     names: tuple[str, ...] = (),
     limits: Limits | None = None,
     track: bool = False,
-    **hub_options: Any,
+    **inference_options: Any,
 ) -> Iterator[Served]:
     """A server of `open_frames`, or of visitors' pictures alone; all of it has ended when the `with` statement is left."""
     with listen("127.0.0.1", port) as listening:
-        hub = None if open_frames is None else Hub(estimator, open_frames, track=track, **hub_options)
-        site = Site(estimator, hub, track=track, limits=limits)
-        server = PatientServer(create_app(site, token=token, names=names), site)
+        inference = None if open_frames is None else SourceInference(estimator, open_frames, track=track, **inference_options)
+        site = Site(estimator, inference, track=track, limits=limits)
+        server = BoundedServer(create_app(site, token=token, names=names), site)
         began = threading.Event()
         startup = server.startup
 
@@ -102,7 +102,7 @@ def serving(
         thread.start()
         try:
             assert began.wait(WAIT_S)
-            yield Served(listening.getsockname()[1], hub, site, server)
+            yield Served(listening.getsockname()[1], inference, site, server)
         finally:
             server.should_exit = True
             thread.join(WAIT_S)

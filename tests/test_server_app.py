@@ -197,7 +197,7 @@ def test_before_the_first_frame(tiny_estimator):
 def test_pictures_are_made_once_and_only_if_somebody_watches(tiny_estimator):
     camera = Camera()
     with serving(tiny_estimator, camera.open) as server:
-        assert server.hub is not None
+        assert server.inference is not None
         encode = server.site.metrics.stages["encode"]
         for number in range(1, 4):
             camera.show(PHOTO)
@@ -242,7 +242,7 @@ def test_a_viewer_that_does_not_read_holds_up_nobody(tiny_estimator):
 
 
 def test_a_camera_that_goes_away_for_good_is_looked_for_again(tiny_estimator, monkeypatch):
-    monkeypatch.setattr("edgepose.server.hub.RETRY_S", 0.01)
+    monkeypatch.setattr("edgepose.server.inference.RETRY_S", 0.01)
     first, second = Camera(), Camera()
     rest = [edgepose.SourceError("still gone"), second.open]
 

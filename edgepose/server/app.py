@@ -18,16 +18,14 @@ from starlette.websockets import WebSocket
 
 import edgepose
 from edgepose.estimator import PoseEstimator
-from edgepose.server.audience import Audience
-from edgepose.server.guards import Guard, refusal
-from edgepose.server.hub import Hub
-from edgepose.server.limits import Clients, Full, Limits
+from edgepose.server.broadcast import Broadcast
+from edgepose.server.guards import Clients, Full, Guard, refusal
+from edgepose.server.inference import SourceInference
+from edgepose.server.limits import Limits
 from edgepose.server.metrics import CONTENT_TYPE, Metrics
-from edgepose.server.mjpeg import LivePicture, parts
 from edgepose.server.results import Result
-from edgepose.server.sockets import as_object, estimate_frames, messages, send_poses
-from edgepose.server.uploads import DrainedRefusal, UploadTooLarge, read_picture
-from edgepose.server.visitors import BadPicture, Visitors
+from edgepose.server.streams import LivePicture, as_object, estimate_frames, messages, parts, send_poses
+from edgepose.server.uploads import BadPicture, DrainedRefusal, PictureInference, UploadTooLarge, read_picture
 from edgepose.skeleton import get_skeleton
 from edgepose.tracking import Tracker
 
@@ -40,7 +38,7 @@ class Site:
 
     Args:
         estimator: Finds the people.
-        hub: Looks at the source; None: there is none, and only pictures of visitors are looked at.
+        inference: Looks at the source; None: there is none, and only pictures of visitors are looked at.
         track: Give the people in a visitor's webcam identities, too.
         smooth: Smooth their keypoints; tracks, too.
         limits: What the outside may ask for.
@@ -49,49 +47,49 @@ class Site:
     def __init__(
         self,
         estimator: PoseEstimator,
-        hub: Hub | None,
+        inference: SourceInference | None,
         *,
         track: bool = False,
         smooth: bool = False,
         limits: Limits | None = None,
     ) -> None:
-        self.hub = hub
+        self.inference = inference
         self.limits = limits or Limits()
-        self.metrics = Metrics() if hub is None else hub.metrics
+        self.metrics = Metrics() if inference is None else inference.metrics
         self._model = estimator.model
-        self._visitors = Visitors(estimator, self.limits.waiting, self.metrics)
+        self._visitors = PictureInference(estimator, self.limits.waiting, self.metrics)
         self._clients = Clients(self.limits.clients)
         self._uploads = Clients(self.limits.uploads, "uploads")
         self._track, self._smooth = track or smooth, smooth
-        if hub is not None:
+        if inference is not None:
             bounds = self.limits
-            make = partial(parts, bounds.picture_height)
-            self._pictures = Audience(hub, "mjpeg", make, rate=bounds.picture_rate, patience_s=bounds.send_s)
-            self._poses = Audience(hub, "poses", partial(messages, hub), rate=bounds.poses_rate, patience_s=bounds.send_s)
+            make, texts = partial(parts, bounds.picture_height), partial(messages, inference)
+            self._pictures = Broadcast(inference, "mjpeg", make, rate=bounds.picture_rate, patience_s=bounds.send_s)
+            self._poses = Broadcast(inference, "poses", texts, rate=bounds.poses_rate, patience_s=bounds.send_s)
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
         """The life of the threads behind: as long as the server's."""
-        if self.hub is not None:
-            self.hub.start()
+        if self.inference is not None:
+            self.inference.start()
         try:
             yield
         finally:
             self._visitors.close()
-            if self.hub is not None:
-                await anyio.to_thread.run_sync(self.hub.close)
+            if self.inference is not None:
+                await anyio.to_thread.run_sync(self.inference.close)
 
     async def health(self, _: Request) -> Response:
         """Whether all is well: 503 while the source is gone."""
-        state = "none" if self.hub is None else self.hub.state
+        state = "none" if self.inference is None else self.inference.state
         return JSONResponse({"status": state}, 503 if state in ("waiting", "failed") else 200)
 
     async def info(self, _: Request) -> Response:
         """What the page has to know."""
         skeleton = get_skeleton(self._model.skeleton or "openpose18")
         source = None
-        if self.hub is not None:
-            source = {"name": self.hub.name, "state": self.hub.state, "reason": self.hub.reason}
+        if self.inference is not None:
+            source = {"name": self.inference.name, "state": self.inference.state, "reason": self.inference.reason}
         names = {"name": skeleton.name, "keypoints": skeleton.keypoints, "limbs": skeleton.limbs}
         content = {"version": edgepose.__version__, "model": self._model.name, "source": source, "skeleton": names}
         return JSONResponse(content)
@@ -115,7 +113,7 @@ class Site:
         try:
             with self._uploads.enter("upload"):
                 data = await read_picture(request, self.limits)
-                seen = await self._visitors.look_at(data, self.limits.upload_pixels)
+                seen = await self._visitors.estimate(data, self.limits.upload_pixels)
         except UploadTooLarge as error:
             return DrainedRefusal(413, str(error))
         except BadPicture as error:
@@ -128,16 +126,16 @@ class Site:
 
     async def watch_picture(self, _: Request) -> Response:
         """The live picture."""
-        return nothing_here() if self.hub is None else LivePicture(self._pictures, self._clients, self.limits.send_s)
+        return nothing_here() if self.inference is None else LivePicture(self._pictures, self._clients, self.limits.send_s)
 
     async def watch_poses(self, websocket: WebSocket) -> None:
         """The people of each frame."""
-        if self.hub is None:
+        if self.inference is None:
             await websocket.send_denial_response(nothing_here())
             return
         try:
             with self._clients.enter("poses"):
-                await send_poses(websocket, self._poses, self.hub, self.limits)
+                await send_poses(websocket, self._poses, self.inference, self.limits)
         except Full as error:
             await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
 
@@ -152,11 +150,11 @@ class Site:
 
     def _newest(self) -> Result | Response:
         """The newest result, or what is said where there is none."""
-        if self.hub is None:
+        if self.inference is None:
             return nothing_here()
-        if self.hub.latest is None:
-            return refusal(503, self.hub.reason or "no frame has been looked at yet", {"retry-after": "1"})
-        return self.hub.latest
+        if self.inference.latest is None:
+            return refusal(503, self.inference.reason or "no frame has been looked at yet", {"retry-after": "1"})
+        return self.inference.latest
 
 
 def create_app(site: Site, *, token: str | None = None, names: Iterable[str] = ()) -> ASGIApp:

@@ -69,8 +69,8 @@ def serve(options: argparse.Namespace) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
         from edgepose.server.app import Site, create_app
-        from edgepose.server.hub import Hub
-        from edgepose.server.listening import PatientServer, is_loopback, listen
+        from edgepose.server.inference import SourceInference
+        from edgepose.server.uvicorn_server import BoundedServer, is_loopback, listen
     except ImportError as error:
         raise MissingExtraError(f"{error.name}, which the server needs,", "serve") from error
     import cv2
@@ -84,9 +84,9 @@ def serve(options: argparse.Namespace) -> int:
         token = _token(options, is_loopback(listening))
         open_frames = partial(open_source, options.source, camera=make_camera(options))
         estimator = make_estimator(options)
-        hub = None
+        inference = None
         if options.source is not None:
-            hub = Hub(
+            inference = SourceInference(
                 estimator,
                 open_frames,
                 track=options.track,
@@ -95,8 +95,8 @@ def serve(options: argparse.Namespace) -> int:
                 paced=options.paced,
             )
         limits = Limits(clients=options.max_clients, picture_rate=options.stream_fps, picture_height=options.stream_height)
-        site = Site(estimator, hub, track=options.track, smooth=options.smooth, limits=limits)
-        server = PatientServer(create_app(site, token=token, names=options.allow_host), site)
+        site = Site(estimator, inference, track=options.track, smooth=options.smooth, limits=limits)
+        server = BoundedServer(create_app(site, token=token, names=options.allow_host), site)
         address = f"http://{_called(listening)}:{listening.getsockname()[1]}/"
         print(
             f"edgepose: {address}{'' if token is None else f'?token={quote(token)}'} (Ctrl-C ends)", file=sys.stderr, flush=True

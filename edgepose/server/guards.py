@@ -11,7 +11,10 @@ import hashlib
 import hmac
 import ipaddress
 import socket
-from collections.abc import Iterable
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -20,7 +23,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgepose.server.limits import Buckets, Limits, address_of
+from edgepose.server.limits import Limits
 from edgepose.server.metrics import Metrics
 
 # Answered without a token: that it lives, and what the page that asks for the token needs.
@@ -209,3 +212,83 @@ def _credentials(scope: Scope, headers: Headers) -> dict[str, list[bytes]]:
         "bearer": [value.encode("latin-1") for value in bearers],
         "cookie": [value.encode("latin-1", "replace") for value in cookies],
     }
+
+
+class Full(Exception):
+    """No more clients than these."""
+
+
+class Clients:
+    """Counts those who watch, and lets no more in than there is room for.
+
+    Args:
+        most: Of all kinds together.
+        what: They are called.
+    """
+
+    def __init__(self, most: int, what: str = "clients") -> None:
+        self.now: Counter[str] = Counter()
+        self._most = most
+        self._what = what
+
+    @contextmanager
+    def enter(self, kind: str) -> Iterator[None]:
+        """One more client of a kind, until the `with` statement is left.
+
+        Raises:
+            Full: There is no room.
+        """
+        if self.now.total() >= self._most:
+            raise Full(f"{self._most} {self._what} at a time is all there is room for; try again later")
+        self.now[kind] += 1
+        try:
+            yield
+        finally:
+            self.now[kind] -= 1
+
+
+class Buckets:
+    """A token bucket an address: so many at once, and so many a second in the long run.
+
+    Args:
+        rate: A second.
+        burst: At once.
+        clock: Seconds, always growing.
+    """
+
+    # Addresses that are remembered; the longest unseen are forgotten first, so that no crowd fills the memory.
+    MOST = 4096
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (level, when)
+
+    def take(self, address: str) -> bool:
+        """Take one from the bucket of `address`; False if there is none."""
+        left = self.left(address)
+        if left >= 1:
+            self._levels[address] = (left - 1, self._clock())
+            self._levels.move_to_end(address)
+            if len(self._levels) > self.MOST:
+                self._levels.popitem(last=False)
+        return left >= 1
+
+    def left(self, address: str) -> float:
+        """How much is in the bucket of `address`."""
+        level, when = self._levels.get(address, (float(self._burst), 0.0))
+        return min(float(self._burst), level + (self._clock() - when) * self._rate)
+
+
+def address_of(client: tuple[str, int] | None) -> str:
+    """Who counts as one: an IPv4 address, or an IPv6 network of 64 bits, of which a host has as many addresses as it likes."""
+    if client is None:
+        return ""
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0])
+    except ValueError:
+        return client[0]
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

@@ -56,7 +56,7 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
 
 
-class PatientServer(Server):
+class BoundedServer(Server):
     """uvicorn's server, which sends the viewers home before it ends: their streams would never end by themselves.
 
     Args:
@@ -88,17 +88,17 @@ class PatientServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End; called by uvicorn when a signal or `should_exit` says so."""
-        if self._site.hub is not None:
-            self._site.hub.dismiss()
+        if self._site.inference is not None:
+            self._site.inference.release_viewers()
         await super().shutdown(sockets)
 
 
-def _bounded(protocol: type[_Patient], limits: Limits) -> type[asyncio.Protocol]:
+def _bounded(protocol: type[_BoundedProtocol], limits: Limits) -> type[asyncio.Protocol]:
     """`protocol` with these limits, as a class, because uvicorn makes the instances."""
     return type(protocol.__name__, (protocol,), {"limits": limits})
 
 
-class _Patient(asyncio.Protocol):
+class _BoundedProtocol(asyncio.Protocol):
     """What is added to both of uvicorn's protocols: nobody holds up the others, or memory, for longer than is allowed.
 
     What comes is taken in turns, and no more is read before it is taken. Whoever does not take what was written to it is let
@@ -191,7 +191,7 @@ class _Transport:
         protocol: Its protocol.
     """
 
-    def __init__(self, transport: Any, protocol: _Patient) -> None:
+    def __init__(self, transport: Any, protocol: _BoundedProtocol) -> None:
         self._transport: Any = transport._transport if isinstance(transport, _Transport) else transport
         self._protocol = protocol
         self._is_wanted = True
@@ -219,7 +219,7 @@ class _Transport:
             (self._transport.resume_reading if is_read else self._transport.pause_reading)()
 
 
-class _WebSocket(_Patient, WebSocketsSansIOProtocol):
+class _WebSocket(_BoundedProtocol, WebSocketsSansIOProtocol):
     """A WebSocket whose handshake may be refused with a status, which uvicorn 0.54 logs as an error; and whose end is one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -255,7 +255,7 @@ class _WebSocket(_Patient, WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-class _Http(_Patient, H11Protocol):
+class _Http(_BoundedProtocol, H11Protocol):
     """HTTP of one connection. h11 bounds the size of a request's head; this bounds its time, and how many there are.
 
     It is a `Peer` while an answer is under way, for more of it.

@@ -38,7 +38,7 @@ PICTURES_PER_S = 1.0
 RECENT = 64
 
 
-class Hub:
+class SourceInference:
     """Looks at a source in a thread of its own, and keeps the newest result for whoever asks.
 
     Args:
@@ -80,11 +80,11 @@ class Hub:
         self._held = 0.0  # Seconds in which frames of this opening were held back to be paced.
         self._ended = threading.Event()
         self._draw = ThreadPoolExecutor(1, "edgepose-draw")
-        self._thread = threading.Thread(target=self._run, name="edgepose-hub", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edgepose-inference", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._came = asyncio.Event()
         self._waiting = 0
-        self._dismissed = False
+        self._is_released = False
 
     def start(self) -> None:
         """Begin; viewers have to be in the event loop that runs now."""
@@ -96,7 +96,7 @@ class Hub:
         """The newest result, once it is newer than result `number`; None when there will be no more."""
         while True:
             came, latest = self._came, self.latest
-            if self._dismissed:
+            if self._is_released:
                 return None
             if latest is not None and latest.number > number:
                 return latest
@@ -114,9 +114,9 @@ class Hub:
         """The people of the results between those with numbers `first` and `last`, as far back as they are kept."""
         return [people for people in self._recent.copy() if first < people.number < last]
 
-    def dismiss(self) -> None:
+    def release_viewers(self) -> None:
         """Send all viewers home. To be called in the event loop, as the server goes down."""
-        self._dismissed = True
+        self._is_released = True
         self._wake()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from edgepose.server.hub import Hub
+from edgepose.server.inference import SourceInference
 from edgepose.server.results import Result
 
 
@@ -25,13 +25,13 @@ class Peer(Protocol):
         """End the connection at once."""
 
 
-class Audience:
+class Broadcast:
     """Everybody who watches one thing: the poses, or the pictures.
 
     One task writes to all: one for each of them, woken for each message, would take twice as long.
 
     Args:
-        hub: Whose results they see.
+        inference: Whose results they see.
         kind: What the metrics call them.
         make: The messages for a result, and those since the number before it that are worth sending, as `Peer.write` takes
             them.
@@ -41,14 +41,14 @@ class Audience:
 
     def __init__(
         self,
-        hub: Hub,
+        inference: SourceInference,
         kind: str,
         make: Callable[[Result, int], Awaitable[list[bytes]]],
         *,
         rate: float,
         patience_s: float,
     ) -> None:
-        self._hub = hub
+        self._inference = inference
         self._kind = kind
         self._make = make
         self._every_s = 1 / rate
@@ -79,7 +79,7 @@ class Audience:
         """Give every message to everybody, for as long as there is anybody."""
         number = 0
         try:
-            while self._written and (result := await self._hub.newer(number)) is not None:
+            while self._written and (result := await self._inference.newer(number)) is not None:
                 due = time.monotonic() + self._every_s
                 # Whoever comes first sees the newest alone, too.
                 messages = await self._make(result, number or result.number - 1)
@@ -97,4 +97,4 @@ class Audience:
                 peer.write(data)
                 self._written[peer] = now
             else:
-                self._hub.metrics.skipped[self._kind] += len(messages)
+                self._inference.metrics.skipped[self._kind] += len(messages)
