@@ -20,6 +20,7 @@ from edgepose.media.frames import Frame, Source
 from edgepose.server.app import Site, create_app
 from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
+from edgepose.server.metrics import Metrics
 from edgepose.server.uvicorn_server import BoundedServer, listen
 
 WAIT_S = 20  # For anything that is to happen at once.
@@ -32,6 +33,11 @@ def until(condition: Callable[[], Any]) -> Any:
         assert time.monotonic() < end, "it never came"
         threading.Event().wait(0.002)
     return value
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    """The value of one of the metrics, "edgepose_" left off its name; 0 if it has none yet."""
+    return metrics.registry.get_sample_value(f"edgepose_{name}", labels) or 0.0
 
 
 @dataclass

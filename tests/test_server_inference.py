@@ -68,7 +68,7 @@ def test_files_are_shown_at_their_own_rate(tiny_estimator, tmp_path):
         clock = asyncio.get_running_loop().time
         assert await inference.newer(0) is not None
         first = clock()
-        while (await inference.newer(inference.metrics.frames)) is not None:
+        while (await inference.newer(inference.frames)) is not None:
             pass
         # Ten frames of 20 ms lie between; this is no measure of speed, for nothing makes it faster.
         assert clock() - first >= 0.1

@@ -106,7 +106,7 @@ class Site:
 
     async def metrics_text(self, _: Request) -> Response:
         """For Prometheus."""
-        return Response(self.metrics.render(self._clients.now), media_type=CONTENT_TYPE)
+        return Response(self.metrics.text(self._clients.now), media_type=CONTENT_TYPE)
 
     async def estimate(self, request: Request) -> Response:
         """The people in an uploaded picture."""

@@ -97,4 +97,4 @@ class Broadcast:
                 peer.write(data)
                 self._written[peer] = now
             else:
-                self._inference.metrics.skipped[self._kind] += len(messages)
+                self._inference.metrics.skipped.labels(self._kind).inc(len(messages))

@@ -78,7 +78,7 @@ class Guard:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 if message["status"] >= 400:
-                    self._metrics.refused[message["status"]] += 1
+                    self._metrics.refused.labels(message["status"]).inc()
             await send(message)
 
         answer = self._answer(scope, Headers(scope=scope)) or self._app

@@ -68,6 +68,7 @@ class SourceInference:
         self.metrics = metrics or Metrics()
         self.state: State = "running"
         self.reason = ""  # Of `state`, where it needs one.
+        self.frames = 0  # That were looked at, over all openings of the source.
         self.latest: Result | None = None
         self._recent: deque[People] = deque(maxlen=RECENT)
         self._estimator = estimator
@@ -76,7 +77,7 @@ class SourceInference:
         self.name = PurePath(self._source.name).name or self._source.name
         self._track, self._smooth, self._again, self._paced = track, smooth, loop, paced
         self._meter = Hud()
-        self._dropped_before = 0
+        self._dropped = self._dropped_before = 0  # Frames, up to now, and by openings of the source that have ended.
         self._held = 0.0  # Seconds in which frames of this opening were held back to be paced.
         self._ended = threading.Event()
         self._draw = ThreadPoolExecutor(1, "edgepose-draw")
@@ -131,14 +132,14 @@ class SourceInference:
         try:
             while True:
                 source = self._source
-                number = self.metrics.frames
+                number = self.frames
                 try:
                     self._look_at(source)
                     failure = ""
                 except SourceError as error:
                     failure = str(error)
                 self._dropped_before += source.dropped
-                looked = self.metrics.frames - number
+                looked = self.frames - number
                 if failure and not source.is_live:
                     self._turn("failed", failure)
                 elif not source.is_live and not (self._again and looked):
@@ -153,7 +154,7 @@ class SourceInference:
             logger.exception("the source is looked at no more")
             self._turn("failed", "an error in the server; its log says more")
         finally:
-            self.metrics.running = False
+            self.metrics.up.set(0)
 
     def _reopen(self, failure: str) -> bool:
         """Open the source again; False when the server ends first."""
@@ -181,7 +182,7 @@ class SourceInference:
         with source, closing(self._estimator.stream(timed, track=self._track, smooth=self._smooth)) as frames:
             for frame in frames:
                 now = time.perf_counter()
-                self.metrics.stages["estimate"].add(now - self._held - read_at.pop(frame.index))
+                self.metrics.stages["estimate"].observe(now - self._held - read_at.pop(frame.index))
                 if self._paced and not source.is_live:
                     clock = frame.timestamp if source.kind != "images" else frame.index / PICTURES_PER_S
                     # What is late is not made up for in a rush: the clock is set back instead.
@@ -206,11 +207,14 @@ class SourceInference:
     def _publish(self, frame: EstimatedFrame, source: Source) -> None:
         self._meter.count()
         metrics = self.metrics
-        metrics.frames += 1
-        metrics.running = True
-        metrics.people, metrics.fps, metrics.dropped = len(frame.poses), self._meter.fps, self._dropped_before + source.dropped
-        facts = {"fps": round(metrics.fps, 2), "dropped": metrics.dropped}
-        people = People(metrics.frames, frame, facts)
+        dropped = self._dropped_before + source.dropped
+        metrics.dropped.inc(dropped - self._dropped)
+        self.frames, self._dropped = self.frames + 1, dropped
+        metrics.frames.inc()
+        metrics.up.set(1)
+        metrics.people.set(len(frame.poses))
+        metrics.fps.set(self._meter.fps)
+        people = People(self.frames, frame, {"fps": round(self._meter.fps, 2), "dropped": dropped})
         self._recent.append(people)
         self.latest = Result(people, frame, self._draw, metrics)
         if self._waiting:
@@ -219,7 +223,8 @@ class SourceInference:
     def _turn(self, state: State, reason: str = "") -> None:
         self.state, self.reason = state, reason
         if state != "running":
-            self.metrics.running, self.metrics.fps = False, 0.0
+            self.metrics.up.set(0)
+            self.metrics.fps.set(0)
         self._tell()
 
     def _tell(self) -> None:
