@@ -118,7 +118,8 @@ def serving(
 class Camera:
     """A live source that the test gives frames to, one by one; `end` makes it go away."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "camera 0") -> None:
+        self._name = name
         self._frames: list[NDArray[np.uint8]] = []
         self._changed = threading.Condition()
         self._ended = False
@@ -142,7 +143,7 @@ class Camera:
             self.end()
             ahead.close()
 
-        return Source("camera 0", "camera", ahead, is_live=True, _release=close, _ahead=ahead)
+        return Source(self._name, "camera", ahead, is_live=True, _release=close, _ahead=ahead)
 
     def _read(self) -> Iterator[Frame]:
         while True:
@@ -151,5 +152,5 @@ class Camera:
                 if self._ended:
                     return
                 image = self._frames.pop(0)
-            yield Frame(image, self._index, float(self._index), "camera 0")
+            yield Frame(image, self._index, float(self._index), self._name)
             self._index += 1

@@ -14,12 +14,12 @@ import numpy as np
 import pictures
 import pytest
 import requests
-from prometheus_client import REGISTRY
 
 import edgepose
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
+from prometheus_client import REGISTRY
 from serving import WAIT_S, Camera, Served, sample, serving, until
 
 from edgepose.media.sources import open_source
@@ -85,6 +85,15 @@ def test_info_says_what_the_page_needs(served):
     info = json.loads(served.ask("/info")[2])
     assert info["source"] == {"name": "clip.avi", "state": "running", "reason": ""}
     assert (info["model"], info["skeleton"]["name"], len(info["skeleton"]["keypoints"])) == ("tiny", "openpose18", 18)
+
+
+def test_a_name_that_is_not_utf8_is_shown_all_the_same(tiny_estimator):
+    camera = Camera("some/where/caf\udce9.avi")
+    with serving(tiny_estimator, camera.open) as server:
+        camera.show(PHOTO)
+        until(lambda: server.ask("/poses")[0] == 200)
+        assert json.loads(server.ask("/info")[2])["source"]["name"] == "caf\udce9.avi"
+        assert json.loads(server.ask("/poses")[2])["image"]["path"] == "caf\udce9.avi"
 
 
 def test_newest_poses_as_the_command_line_writes_them(served):

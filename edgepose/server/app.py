@@ -8,10 +8,11 @@ from functools import partial
 from importlib import resources
 
 import anyio.to_thread
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
@@ -19,12 +20,12 @@ from starlette.websockets import WebSocket
 import edgepose
 from edgepose.estimator import PoseEstimator
 from edgepose.server.broadcast import Broadcast
-from edgepose.server.guards import Clients, Full, Guard, refusal
+from edgepose.server.guards import AsciiJSONResponse, Clients, Full, Guard, refusal
 from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
 from edgepose.server.metrics import CONTENT_TYPE, Metrics
 from edgepose.server.results import Result
-from edgepose.server.streams import LivePicture, as_object, estimate_frames, messages, parts, send_poses
+from edgepose.server.streams import LivePicture, estimate_frames, messages, parts, send_poses
 from edgepose.server.uploads import BadPicture, DrainedRefusal, PictureInference, UploadTooLarge, read_picture
 from edgepose.skeleton import get_skeleton
 from edgepose.tracking import Tracker
@@ -82,7 +83,7 @@ class Site:
     async def health(self, _: Request) -> Response:
         """Whether all is well: 503 while the source is gone."""
         state = "none" if self.inference is None else self.inference.state
-        return JSONResponse({"status": state}, 503 if state in ("waiting", "failed") else 200)
+        return AsciiJSONResponse({"status": state}, 503 if state in ("waiting", "failed") else 200)
 
     async def info(self, _: Request) -> Response:
         """What the page has to know."""
@@ -92,12 +93,12 @@ class Site:
             source = {"name": self.inference.name, "state": self.inference.state, "reason": self.inference.reason}
         names = {"name": skeleton.name, "keypoints": skeleton.keypoints, "limbs": skeleton.limbs}
         content = {"version": edgepose.__version__, "model": self._model.name, "source": source, "skeleton": names}
-        return JSONResponse(content)
+        return AsciiJSONResponse(content)
 
     async def poses(self, _: Request) -> Response:
         """The newest result."""
         latest = self._newest()
-        return latest if isinstance(latest, Response) else Response(latest.people.text(), media_type="application/json")
+        return latest if isinstance(latest, Response) else Response(latest.people.json(), media_type="application/json")
 
     async def snapshot(self, _: Request) -> Response:
         """The newest picture."""
@@ -122,7 +123,7 @@ class Site:
             return refusal(503, str(error), {"retry-after": "2"})
         except ClientDisconnect:
             return Response(status_code=400)  # Nobody reads it.
-        return JSONResponse(as_object(seen))
+        return Response(orjson.dumps(seen.entries()), media_type="application/json")
 
     async def watch_picture(self, _: Request) -> Response:
         """The live picture."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import json
 import socket
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -161,9 +163,16 @@ class SlowRefusal(JSONResponse):
         await super().__call__(scope, receive, send)
 
 
+class AsciiJSONResponse(JSONResponse):
+    """A JSON response that can hold names of files that are not UTF-8: `JSONResponse` fails on them."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
 def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An answer that says why not, after which the connection ends."""
-    return JSONResponse({"error": message}, status, {**(headers or {}), "connection": "close"})
+    return AsciiJSONResponse({"error": message}, status, {**(headers or {}), "connection": "close"})
 
 
 def is_own_page(headers: Headers, host: str) -> bool:

@@ -23,7 +23,6 @@ from edgepose.estimator import EstimatedFrame, PoseEstimator
 from edgepose.hud import Hud
 from edgepose.media.sources import Frame, Source
 from edgepose.server.metrics import Metrics
-from edgepose.server.pose_json import warm_up
 from edgepose.server.results import People, Result
 
 logger = logging.getLogger(__name__)
@@ -89,7 +88,6 @@ class SourceInference:
 
     def start(self) -> None:
         """Begin; viewers have to be in the event loop that runs now."""
-        warm_up()  # Here, where nobody waits for an answer yet.
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 

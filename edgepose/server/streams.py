@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import anyio
+import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -17,7 +18,7 @@ from edgepose.server.guards import Clients, Full, refusal
 from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
 from edgepose.server.results import Result
-from edgepose.server.uploads import BadPicture, EstimatedPicture, PictureInference
+from edgepose.server.uploads import BadPicture, PictureInference
 from edgepose.tracking import Tracker
 
 BOUNDARY = b"--edgepose-frame\r\n"
@@ -79,7 +80,7 @@ NORMAL, UNSUPPORTED, INVALID, TOO_LARGE, TRY_LATER = 1000, 1003, 1007, 1009, 101
 async def messages(inference: SourceInference, result: Result, since: int) -> list[bytes]:
     """The people of each result after number `since`, to `result`, as WebSocket messages of text (RFC 6455, section 5.2)."""
     people = [*inference.between(since, result.number), result.people]
-    return [Frame(Opcode.TEXT, each.text().encode()).serialize(mask=False) for each in people]
+    return [Frame(Opcode.TEXT, each.json()).serialize(mask=False) for each in people]
 
 
 async def send_poses(websocket: WebSocket, broadcast: Broadcast, inference: SourceInference, limits: Limits) -> None:
@@ -127,16 +128,11 @@ async def estimate_frames(websocket: WebSocket, visitors: PictureInference, limi
             await _close(websocket, TRY_LATER, str(error), limits)
             return
         if tracker is not None:
-            seen = EstimatedPicture(tracker.update(seen.poses, started), seen.width, seen.height)
+            seen = replace(seen, poses=tracker.update(seen.poses, started))
         took = {"frame": frame, "milliseconds": round((time.perf_counter() - started) * 1000, 1)}
         frame += 1
-        if not await _send(websocket, json.dumps({**took, **as_object(seen)}, separators=(",", ":")), limits):
+        if not await _send(websocket, orjson.dumps({**took, **seen.entries()}).decode(), limits):
             return
-
-
-def as_object(seen: EstimatedPicture) -> dict[str, object]:
-    """The people in a visitor's picture, as `edgepose run --json` writes them."""
-    return {"image": {"width": seen.width, "height": seen.height}, **seen.poses.to_dict()}
 
 
 async def _send(websocket: WebSocket, text: str, limits: Limits) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import anyio.to_thread
 from python_multipart.exceptions import FormParserError
@@ -22,6 +23,7 @@ from edgepose.poses import Poses
 from edgepose.server.guards import Full
 from edgepose.server.limits import Limits
 from edgepose.server.metrics import Metrics
+from edgepose.server.results import poses_entries
 
 # What is left of a body that is too large is read and thrown away, within these bounds: most programs look for an answer only
 # when they have sent all of it, and a connection that is closed before takes the answer with it.
@@ -168,6 +170,10 @@ class EstimatedPicture:
     poses: Poses
     width: int
     height: int
+
+    def entries(self) -> dict[str, Any]:
+        """The entries of a JSON object, as `edgepose run --json` writes them, for orjson."""
+        return {"image": {"width": self.width, "height": self.height}, **poses_entries(self.poses)}
 
 
 class PictureInference:
