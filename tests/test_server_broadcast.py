@@ -20,6 +20,10 @@ from edgepose.server.results import Result
 PHOTO = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
 
 
+def framed(message: bytes) -> bytes:
+    return b"<%b>" % message
+
+
 class Viewer:
     """A peer that keeps what it is sent."""
 
@@ -28,8 +32,9 @@ class Viewer:
         self.is_gone = False
         self.received: list[bytes] = []
 
-    def write(self, data: bytes) -> None:
-        self.received.append(data)
+    def write(self, messages: list[bytes], encoded: bytes) -> None:
+        assert b"".join(b"<%b>" % message for message in messages) == encoded
+        self.received.append(b"".join(messages))
 
     def abort(self) -> None:
         self.is_gone = True
@@ -42,7 +47,7 @@ class Stage:
         self.inference = inference
         self.camera = camera
         self.made: list[int] = []
-        self.broadcast = Broadcast(inference, "poses", self._make, **{"rate": 1000.0, "patience_s": 20.0, **options})
+        self.broadcast = Broadcast(inference, "poses", self._make, framed, **{"rate": 1000.0, "patience_s": 20.0, **options})
 
     async def _make(self, result: Result, since: int) -> list[bytes]:
         self.made.append(result.number)
@@ -102,7 +107,7 @@ def test_nothing_is_made_while_nobody_watches(tiny_estimator):
         await until(lambda: first.received)
         watching.cancel()
         await stage.show()  # Ends it: nobody is there any more.
-        await until(lambda: stage.broadcast._giving is None)
+        await until(lambda: stage.broadcast._sending is None)
         made = len(stage.made)
         await stage.show(3)
         assert len(stage.made) == made
@@ -197,7 +202,7 @@ def test_an_error_reaches_whoever_watches(tiny_estimator):
         async def fail(_: Result, __: int) -> list[bytes]:
             raise RuntimeError("a bug")
 
-        broadcast = Broadcast(stage.inference, "poses", fail, rate=1000.0, patience_s=20.0)
+        broadcast = Broadcast(stage.inference, "poses", fail, framed, rate=1000.0, patience_s=20.0)
         watching = [asyncio.create_task(broadcast.watch(Viewer())) for _ in range(2)]
         await stage.show()
         for task in watching:

@@ -168,7 +168,7 @@ def test_who_reads_nothing_keeps_no_place_when_the_source_ends(tiny_estimator):
         )
         now = server.site._clients.now
         until(lambda: now["poses"] == 1)
-        (peer,) = server.site._poses._written
+        (peer,) = server.site._poses._written_at
         peer.writable.clear()  # As if more had been written than the system has room for.
         server.inference.release_viewers()
         until(lambda: now["poses"] == 0)

@@ -25,7 +25,7 @@ from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
 from edgepose.server.metrics import CONTENT_TYPE, Metrics
 from edgepose.server.results import Result
-from edgepose.server.streams import LivePicture, estimate_frames, messages, parts, send_poses
+from edgepose.server.streams import MjpegResponse, estimate_frames, mjpeg_parts, pose_messages, send_poses, text_frame
 from edgepose.server.uploads import BadPicture, DrainedRefusal, PictureInference, UploadTooLarge, read_picture
 from edgepose.skeleton import get_skeleton
 from edgepose.tracking import Tracker
@@ -63,10 +63,10 @@ class Site:
         self._uploads = Clients(self.limits.uploads, "uploads")
         self._track, self._smooth = track or smooth, smooth
         if inference is not None:
-            bounds = self.limits
-            make, texts = partial(parts, bounds.picture_height), partial(messages, inference)
-            self._pictures = Broadcast(inference, "mjpeg", make, rate=bounds.picture_rate, patience_s=bounds.send_s)
-            self._poses = Broadcast(inference, "poses", texts, rate=bounds.poses_rate, patience_s=bounds.send_s)
+            limits, patience_s = self.limits, self.limits.send_s
+            parts, messages = partial(mjpeg_parts, limits.picture_height), partial(pose_messages, inference)
+            self._mjpeg = Broadcast(inference, "mjpeg", parts, bytes, rate=limits.picture_rate, patience_s=patience_s)
+            self._poses = Broadcast(inference, "poses", messages, text_frame, rate=limits.poses_rate, patience_s=patience_s)
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
@@ -127,7 +127,7 @@ class Site:
 
     async def watch_picture(self, _: Request) -> Response:
         """The live picture."""
-        return nothing_here() if self.inference is None else LivePicture(self._pictures, self._clients, self.limits.send_s)
+        return nothing_here() if self.inference is None else MjpegResponse(self._mjpeg, self._clients, self.limits)
 
     async def watch_poses(self, websocket: WebSocket) -> None:
         """The people of each frame."""

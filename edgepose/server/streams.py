@@ -1,4 +1,4 @@
-"""What viewers watch: the live picture as MJPEG, and the poses on WebSockets; and frames of webcams on WebSockets."""
+"""The live picture (MJPEG), the poses of each frame (WebSocket), and frames of a visitor's own webcam (WebSocket)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.frames import Frame, Opcode
 
-from edgepose.server.broadcast import Broadcast
+from edgepose.server.broadcast import Broadcast, open_peer
 from edgepose.server.guards import Clients, Full, refusal
 from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
@@ -23,89 +23,97 @@ from edgepose.tracking import Tracker
 
 BOUNDARY = b"--edgepose-frame\r\n"
 MJPEG_HEADERS = [
+    # Every browser shows it in an <img>.
     (b"content-type", b"multipart/x-mixed-replace; boundary=edgepose-frame"),
-    # Asked of nginx, which would otherwise collect frames before it passes them on.
+    # For nginx, which would otherwise collect frames before it passes them on.
     (b"x-accel-buffering", b"no"),
 ]
+# Codes that a WebSocket is closed with (RFC 6455, section 7.4.1).
+NORMAL, UNSUPPORTED, INVALID, TOO_LARGE, TRY_LATER = 1000, 1003, 1007, 1009, 1013
 
 
-async def parts(height: int, result: Result, _: int) -> list[bytes]:
-    """The picture of a result, at most so high, as a part of the stream: those before it are old."""
+async def mjpeg_parts(height: int, result: Result, _: int) -> list[bytes]:
+    """The picture of a result, at most `height` pixels high, as a part of the stream. Older pictures are not sent."""
     picture = await result.picture(height)
     # The next boundary goes with the picture: browsers show a picture when they see the end of it.
     return [b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(picture), picture, BOUNDARY)]
 
 
-class LivePicture(Response):
-    """A response that never ends before the source does.
+async def pose_messages(inference: SourceInference, result: Result, since: int) -> list[bytes]:
+    """The people of each result after number `since`, up to `result`, as JSON."""
+    return [people.json() for people in [*inference.between(since, result.number), result.people]]
+
+
+def text_frame(message: bytes) -> bytes:
+    """A WebSocket message of text as bytes of the connection (RFC 6455, section 5.2)."""
+    return Frame(Opcode.TEXT, message).serialize(mask=False)
+
+
+class MjpegResponse(Response):
+    """A response that sends pictures until the source ends or the viewer leaves.
 
     Args:
-        broadcast: That gets `parts`.
-        clients: Counts the viewer; where there is no more room, the answer is 503.
-        goodbye_s: Seconds that the viewer may take for the end.
+        broadcast: The broadcast of `mjpeg_parts`.
+        clients: Counts the viewer; when it is full, the answer is 503.
+        limits: The limits of the server.
     """
 
-    def __init__(self, broadcast: Broadcast, clients: Clients, goodbye_s: float) -> None:
+    def __init__(self, broadcast: Broadcast, clients: Clients, limits: Limits) -> None:
         super().__init__()
         self._broadcast = broadcast
         self._clients = clients
-        self._goodbye_s = goodbye_s
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_body(data: bytes, is_more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": is_more})
+
         try:
             with self._clients.enter("mjpeg"):
                 await send({"type": "http.response.start", "status": 200, "headers": MJPEG_HEADERS})
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_until_request_ends, receive, tasks.cancel_scope)
+                    tasks.start_soon(_cancel_when_request_ends, receive, tasks.cancel_scope)
                     if scope["method"] != "HEAD":
-                        await send({"type": "http.response.body", "body": BOUNDARY, "more_body": True})
-                        await self._broadcast.watch(scope["state"]["peer"])
-                    with anyio.move_on_after(self._goodbye_s):
-                        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                        await send_body(BOUNDARY)
+                        async with open_peer(scope, send_body, self._limits.send_s) as peer:
+                            await self._broadcast.watch(peer)
+                    with anyio.move_on_after(self._limits.send_s):
+                        await send_body(b"", False)
                     tasks.cancel_scope.cancel()
         except Full as error:
             await refusal(503, str(error), {"retry-after": "5"})(scope, receive, send)
 
 
-async def _until_request_ends(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-# RFC 6455, section 7.4.1.
-NORMAL, UNSUPPORTED, INVALID, TOO_LARGE, TRY_LATER = 1000, 1003, 1007, 1009, 1013
-
-
-async def messages(inference: SourceInference, result: Result, since: int) -> list[bytes]:
-    """The people of each result after number `since`, to `result`, as WebSocket messages of text (RFC 6455, section 5.2)."""
-    people = [*inference.between(since, result.number), result.people]
-    return [Frame(Opcode.TEXT, each.json()).serialize(mask=False) for each in people]
-
-
 async def send_poses(websocket: WebSocket, broadcast: Broadcast, inference: SourceInference, limits: Limits) -> None:
-    """Let a client watch, with the `broadcast` that gets `messages`, until the source ends or the client goes.
+    """Send the messages of the `broadcast` of `pose_messages`, until the source ends or the client leaves.
 
-    The close reason is the state of the source.
+    The reason in the close frame is the state of the source.
     """
+
+    async def send(message: bytes) -> None:
+        # A client that has left ends the task below.
+        with suppress(WebSocketDisconnect):
+            await websocket.send_text(message.decode())
+
     await websocket.accept()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_until_socket_ends, websocket, tasks.cancel_scope)
-        await broadcast.watch(websocket.state.peer)
+        tasks.start_soon(_cancel_when_socket_ends, websocket, tasks.cancel_scope)
+        async with open_peer(websocket.scope, send, limits.send_s) as peer:
+            await broadcast.watch(peer)
         await _close(websocket, NORMAL, inference.state, limits)
         tasks.cancel_scope.cancel()
 
 
-async def estimate_frames(websocket: WebSocket, visitors: PictureInference, limits: Limits, tracker: Tracker | None) -> None:
+async def estimate_frames(websocket: WebSocket, pictures: PictureInference, limits: Limits, tracker: Tracker | None) -> None:
     """Answer each frame (an image file, in practice a JPEG) with the people in it, in order.
 
-    The next frame is read when the one before is answered, so that nobody has more than one under way. A message that is no
-    picture ends the connection, with a code and a reason.
+    The next frame is read when the one before is answered, so that nobody has more than one in progress. A message that is
+    not a picture ends the connection, with a code and a reason.
 
     Args:
         websocket: The client.
-        visitors: Who looks at the frames.
-        limits: Of the frames.
+        pictures: Finds the people.
+        limits: Limits of the frames.
         tracker: Gives the people of this client identities; None: they get none.
     """
     await websocket.accept()
@@ -118,9 +126,12 @@ async def estimate_frames(websocket: WebSocket, visitors: PictureInference, limi
         if data is None:
             await _close(websocket, UNSUPPORTED, "text came; expected a picture as a binary message", limits)
             return
+        if len(data) > limits.message_bytes:  # Of servers that do not refuse it themselves.
+            await _close(websocket, TOO_LARGE, f"{len(data):,} bytes; expected at most {limits.message_bytes:,}", limits)
+            return
         started = time.perf_counter()
         try:
-            seen = await visitors.estimate(data, limits.message_pixels)
+            found = await pictures.estimate(data, limits.message_pixels)
         except BadPicture as error:
             await _close(websocket, TOO_LARGE if error.status == 413 else INVALID, str(error), limits)
             return
@@ -128,15 +139,16 @@ async def estimate_frames(websocket: WebSocket, visitors: PictureInference, limi
             await _close(websocket, TRY_LATER, str(error), limits)
             return
         if tracker is not None:
-            seen = replace(seen, poses=tracker.update(seen.poses, started))
-        took = {"frame": frame, "milliseconds": round((time.perf_counter() - started) * 1000, 1)}
+            found = replace(found, poses=tracker.update(found.poses, started))
+        milliseconds = round((time.perf_counter() - started) * 1000, 1)
+        text = orjson.dumps({"frame": frame, "milliseconds": milliseconds, **found.entries()}).decode()
         frame += 1
-        if not await _send(websocket, orjson.dumps({**took, **seen.entries()}).decode(), limits):
+        if not await _send(websocket, text, limits):
             return
 
 
 async def _send(websocket: WebSocket, text: str, limits: Limits) -> bool:
-    """Send `text`; False if the client is gone, or takes too long."""
+    """Send `text`; False if the client has gone, or takes too long."""
     try:
         with anyio.move_on_after(limits.send_s) as patience:
             await websocket.send_text(text)
@@ -146,14 +158,20 @@ async def _send(websocket: WebSocket, text: str, limits: Limits) -> bool:
 
 
 async def _close(websocket: WebSocket, code: int, reason: str, limits: Limits) -> None:
-    # It may be gone already, or never read what was sent before.
+    # The client may have gone, or may never read what was sent before.
     with suppress(WebSocketDisconnect, OSError, RuntimeError), anyio.move_on_after(limits.send_s):
         # A close frame has room for 123 bytes.
         await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
 
 
-async def _until_socket_ends(websocket: WebSocket, scope: anyio.CancelScope) -> None:
-    # What clients say here is of no interest, and is not kept.
+async def _cancel_when_request_ends(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def _cancel_when_socket_ends(websocket: WebSocket, scope: anyio.CancelScope) -> None:
+    # Messages of the client are read and ignored.
     while (await websocket.receive())["type"] != "websocket.disconnect":
         pass
     scope.cancel()

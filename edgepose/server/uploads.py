@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,9 @@ async def read_picture(request: Request, limits: Limits) -> bytes:
         UploadTooLarge: It has more bytes than it may.
         ClientDisconnect: The visitor is gone.
     """
-    # h11 has made sure that it is a number.
-    if int(request.headers.get("content-length", "0")) > limits.upload_bytes:
-        raise UploadTooLarge(_too_large(limits))
+    with suppress(ValueError):  # Where it is no number, what comes is counted all the same.
+        if int(request.headers.get("content-length", "0")) > limits.upload_bytes:
+            raise UploadTooLarge(_too_large(limits))
     body = bytearray()  # Not a list of pieces: of one byte each, they would take fifty times the memory.
     with anyio.move_on_after(limits.body_s) as patience:
         async for piece in request.stream():

@@ -123,9 +123,9 @@ class _BoundedProtocol(asyncio.Protocol):
         """Whether what is to be answered may come."""
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, _: list[bytes], encoded: bytes) -> None:
         """As of `Peer`."""
-        self.transport.write(data)
+        self.transport.write(encoded)
 
     def abort(self) -> None:
         """As of `Peer`."""
@@ -265,8 +265,8 @@ class _Http(_BoundedProtocol, H11Protocol):
     def is_ready(self) -> bool:
         return self.conn.our_state is h11.SEND_BODY and not self.flow.write_paused and not self.transport.is_closing()
 
-    def write(self, data: bytes) -> None:
-        self.transport.write(self.conn.send(h11.Data(data=data)))
+    def write(self, _: list[bytes], encoded: bytes) -> None:
+        self.transport.write(self.conn.send(h11.Data(data=encoded)))
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
