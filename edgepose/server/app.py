@@ -1,4 +1,4 @@
-"""The routes: which address answers what."""
+"""The web application: its addresses, and the answer of each."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from edgepose.server.uploads import BadPicture, DrainedRefusal, PictureInference
 from edgepose.skeleton import get_skeleton
 from edgepose.tracking import Tracker
 
-# The only files that are ever sent. They are read once, by these names; no address leads to any other.
+# The only files that are ever sent. They are read once, by these names; no address leads to another file.
 FILES = {"/": ("index.html", "text/html"), "/app.js": ("app.js", "text/javascript"), "/style.css": ("style.css", "text/css")}
 
 
 class Site:
-    """What answers: one method for each address.
+    """The answers of the server: a method for each address, and the threads that do the work.
 
     Args:
         estimator: Finds the people.
-        inference: Looks at the source; None: there is none, and only pictures of visitors are looked at.
+        inference: The source and its results; None: there is no source, and only visitors' pictures are looked at.
         track: Give the people in a visitor's webcam identities, too.
-        smooth: Smooth their keypoints; tracks, too.
-        limits: What the outside may ask for.
+        smooth: Smooth their keypoints; this tracks them, too.
+        limits: The limits for visitors.
     """
 
     def __init__(
@@ -55,22 +55,22 @@ class Site:
         limits: Limits | None = None,
     ) -> None:
         self.inference = inference
-        self.limits = limits or Limits()
+        self.limits = limits = limits or Limits()
         self.metrics = Metrics() if inference is None else inference.metrics
         self._model = estimator.model
-        self._visitors = PictureInference(estimator, self.limits.waiting, self.metrics)
-        self._clients = Clients(self.limits.clients)
-        self._uploads = Clients(self.limits.uploads, "uploads")
+        self._visitors = PictureInference(estimator, limits.waiting, self.metrics)
+        self._clients = Clients(limits.clients)
+        self._uploads = Clients(limits.uploads, "uploads")
         self._track, self._smooth = track or smooth, smooth
         if inference is not None:
-            limits, patience_s = self.limits, self.limits.send_s
             parts, messages = partial(mjpeg_parts, limits.picture_height), partial(pose_messages, inference)
+            patience_s = limits.send_s
             self._mjpeg = Broadcast(inference, "mjpeg", parts, bytes, rate=limits.picture_rate, patience_s=patience_s)
             self._poses = Broadcast(inference, "poses", messages, text_frame, rate=limits.poses_rate, patience_s=patience_s)
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
-        """The life of the threads behind: as long as the server's."""
+        """Run the threads for as long as the server runs."""
         if self.inference is not None:
             self.inference.start()
         try:
@@ -81,12 +81,12 @@ class Site:
                 await anyio.to_thread.run_sync(self.inference.close)
 
     async def health(self, _: Request) -> Response:
-        """Whether all is well: 503 while the source is gone."""
+        """The state of the source; the status is 503 while the source is gone."""
         state = "none" if self.inference is None else self.inference.state
         return AsciiJSONResponse({"status": state}, 503 if state in ("waiting", "failed") else 200)
 
     async def info(self, _: Request) -> Response:
-        """What the page has to know."""
+        """The facts that the page needs: version, model, source and skeleton."""
         skeleton = get_skeleton(self._model.skeleton or "openpose18")
         source = None
         if self.inference is not None:
@@ -96,25 +96,25 @@ class Site:
         return AsciiJSONResponse(content)
 
     async def poses(self, _: Request) -> Response:
-        """The newest result."""
-        latest = self._newest()
+        """The people of the newest frame, as JSON."""
+        latest = self._latest()
         return latest if isinstance(latest, Response) else Response(latest.people.json(), media_type="application/json")
 
     async def snapshot(self, _: Request) -> Response:
-        """The newest picture."""
-        latest = self._newest()
+        """The newest picture, as a JPEG."""
+        latest = self._latest()
         return latest if isinstance(latest, Response) else Response(await latest.picture(), media_type="image/jpeg")
 
     async def metrics_text(self, _: Request) -> Response:
-        """For Prometheus."""
+        """The metrics, for Prometheus."""
         return Response(self.metrics.text(self._clients.now), media_type=CONTENT_TYPE)
 
     async def estimate(self, request: Request) -> Response:
-        """The people in an uploaded picture."""
+        """The people in an uploaded picture, as JSON."""
         try:
             with self._uploads.enter("upload"):
                 data = await read_picture(request, self.limits)
-                seen = await self._visitors.estimate(data, self.limits.upload_pixels)
+                found = await self._visitors.estimate(data, self.limits.upload_pixels)
         except UploadTooLarge as error:
             return DrainedRefusal(413, str(error))
         except BadPicture as error:
@@ -123,16 +123,16 @@ class Site:
             return refusal(503, str(error), {"retry-after": "2"})
         except ClientDisconnect:
             return Response(status_code=400)  # Nobody reads it.
-        return Response(orjson.dumps(seen.entries()), media_type="application/json")
+        return Response(orjson.dumps(found.entries()), media_type="application/json")
 
     async def watch_picture(self, _: Request) -> Response:
-        """The live picture."""
-        return nothing_here() if self.inference is None else MjpegResponse(self._mjpeg, self._clients, self.limits)
+        """The live picture, as MJPEG."""
+        return no_source() if self.inference is None else MjpegResponse(self._mjpeg, self._clients, self.limits)
 
     async def watch_poses(self, websocket: WebSocket) -> None:
-        """The people of each frame."""
+        """The people of each frame, on a WebSocket."""
         if self.inference is None:
-            await websocket.send_denial_response(nothing_here())
+            await websocket.send_denial_response(no_source())
             return
         try:
             with self._clients.enter("poses"):
@@ -141,7 +141,7 @@ class Site:
             await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
 
     async def estimate_frames(self, websocket: WebSocket) -> None:
-        """The people in frames of a visitor's webcam."""
+        """The people in frames of a visitor's webcam, on a WebSocket."""
         try:
             with self._clients.enter("estimate"):
                 tracker = Tracker(smooth=self._smooth) if self._track else None
@@ -149,21 +149,21 @@ class Site:
         except Full as error:
             await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
 
-    def _newest(self) -> Result | Response:
-        """The newest result, or what is said where there is none."""
+    def _latest(self) -> Result | Response:
+        """The newest result; a refusal where there is none."""
         if self.inference is None:
-            return nothing_here()
+            return no_source()
         if self.inference.latest is None:
             return refusal(503, self.inference.reason or "no frame has been looked at yet", {"retry-after": "1"})
         return self.inference.latest
 
 
 def create_app(site: Site, *, token: str | None = None, names: Iterable[str] = ()) -> ASGIApp:
-    """The whole application.
+    """The whole application, for any ASGI server.
 
     Args:
-        site: What answers.
-        token: Asked of everybody, or None.
+        site: The answers.
+        token: The token that every visitor has to give; None: none is needed.
         names: Names that the server may be called by, besides addresses and the machine's own names.
     """
     page = resources.files(__package__) / "page"
@@ -179,14 +179,16 @@ def create_app(site: Site, *, token: str | None = None, names: Iterable[str] = (
         WebSocketRoute("/ws/poses", site.watch_poses),
         WebSocketRoute("/ws/estimate", site.estimate_frames),
     ]
-    app = Starlette(routes=routes, lifespan=site.running, exception_handlers={HTTPException: _say, Exception: _say_nothing})
+    app = Starlette(
+        routes=routes, lifespan=site.running, exception_handlers={HTTPException: _http_error, Exception: _internal_error}
+    )
     app.router.redirect_slashes = False
-    ask = (page / "token.html").read_text("utf-8")
-    return Guard(app, token=token, names=names, limits=site.limits, metrics=site.metrics, ask=ask)
+    token_page = (page / "token.html").read_text("utf-8")
+    return Guard(app, token=token, names=names, limits=site.limits, metrics=site.metrics, token_page=token_page)
 
 
-def nothing_here() -> Response:
-    """What is said where a source is asked about and there is none."""
+def no_source() -> Response:
+    """The refusal of all that needs a source, where there is none."""
     return refusal(404, "this server has no source; it looks at pictures of visitors only")
 
 
@@ -197,10 +199,10 @@ def _file(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]
     return send_file
 
 
-async def _say(_: Request, error: Exception) -> Response:
+async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return refusal(error.status_code, error.detail, dict(error.headers or {}))
 
 
-async def _say_nothing(_: Request, __: Exception) -> Response:
+async def _internal_error(_: Request, __: Exception) -> Response:
     return refusal(500, "an error in the server; its log says more")

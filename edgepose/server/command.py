@@ -1,4 +1,4 @@
-"""The command `edgepose serve`: its options, the token, and what it prints. The server's packages are imported when it runs."""
+"""The command `edgepose serve`: its options, its token and its output. The server's packages are imported only when it runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from edgepose.errors import InputError, MissingExtraError
 from edgepose.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.server.limits import Limits
 
-# Of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: there are enough tokens of
-# eight letters for three hundred years.
+# The least length of a token that somebody chooses. An address can make twenty guesses a second, see `Limits.rate`: half of all
+# tokens of eight small letters take more than a hundred years.
 MIN_TOKEN = 8
 TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
 
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `edgepose serve`."""
+    """Add the options of `edgepose serve`."""
     parser.add_argument(
         "source",
         nargs="?",
@@ -63,8 +63,8 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    # Before OpenCV is imported, which reads them then. It decodes no more for a visitor, whatever a file says of itself
-    # (whoever has larger pictures as the source raises it), and writes no line into the log for each row of a damaged picture.
+    # OpenCV reads these when it is imported. It decodes no larger pictures of visitors, whatever the file says of its size (set
+    # the variable yourself if the source has larger ones), and does not log each row of a damaged picture.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(Limits.upload_pixels))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
@@ -77,9 +77,9 @@ def serve(options: argparse.Namespace) -> int:
 
     from edgepose.media.sources import open_source
 
-    # OpenCV's threads wait busily for the halves of a small picture, on cores that the network would use.
+    # OpenCV's threads are busy while they wait for each other, on cores that the network would use.
     cv2.setNumThreads(1)
-    # First the port, which fails at once; the model takes a second or two.
+    # The port comes first, because it fails at once if it does; the model takes a second or two.
     with listen(options.host, options.port) as listening:
         token = _token(options, is_loopback(listening))
         open_frames = partial(open_source, options.source, camera=make_camera(options))
@@ -97,11 +97,11 @@ def serve(options: argparse.Namespace) -> int:
         limits = Limits(clients=options.max_clients, picture_rate=options.stream_fps, picture_height=options.stream_height)
         site = Site(estimator, inference, track=options.track, smooth=options.smooth, limits=limits)
         server = BoundedServer(create_app(site, token=token, names=options.allow_host), site)
-        address = f"http://{_called(listening)}:{listening.getsockname()[1]}/"
+        address = f"http://{_shown_host(listening)}:{listening.getsockname()[1]}/"
         print(
             f"edgepose: {address}{'' if token is None else f'?token={quote(token)}'} (Ctrl-C ends)", file=sys.stderr, flush=True
         )
-        with suppress(KeyboardInterrupt):  # The way it is meant to end.
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run([listening])
     return 0
 
@@ -125,8 +125,8 @@ def _token(options: argparse.Namespace, is_private: bool) -> str | None:
     return token
 
 
-def _called(listening: socket.socket) -> str:
-    """What others reach this server by: its address, or the machine's name where it listens on all."""
+def _shown_host(listening: socket.socket) -> str:
+    """The host in the printed address: the one that it listens on, or the machine's name if it listens on all."""
     host = str(listening.getsockname()[0])
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         return socket.gethostname()

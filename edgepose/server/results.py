@@ -1,4 +1,4 @@
-"""What came of one frame, and what is made of it for viewers, each once: a text and pictures."""
+"""The result of one frame, as viewers get it: its people as JSON, and the picture with them drawn on it. Each is made once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgepose.estimator import EstimatedFrame
 from edgepose.poses import Poses
 from edgepose.server.metrics import Metrics
 
-# At 80 a JPEG shows no blocks around thin lines, at half the bytes of OpenCV's default of 95.
+# At a quality of 80, a JPEG shows no blocks around thin lines, and has half the bytes of OpenCV's default of 95.
 JPEG_QUALITY = 80
 # Parts of one that x, y and score are rounded to: two digits of a pixel, four of a score, as in `Poses.to_dict`.
 DIGITS = np.array([100.0, 100.0, 10_000.0])
@@ -77,13 +77,13 @@ def poses_entries(poses: Poses) -> dict[str, Any]:
 
 
 class Result:
-    """What came of one frame: its people, and the pictures that are made for viewers, each once.
+    """The result of one frame: its people, and its picture in the sizes that viewers ask for.
 
     Args:
-        people: Who was found.
-        frame: Where.
-        draw: Where pictures are made.
-        metrics: Is told how long that takes.
+        people: The people.
+        frame: The frame that they were found in.
+        draw: The thread that makes pictures.
+        metrics: Gets the time that drawing and encoding take.
     """
 
     def __init__(self, people: People, frame: EstimatedFrame, draw: ThreadPoolExecutor, metrics: Metrics) -> None:
@@ -98,7 +98,7 @@ class Result:
         """The frame with the people drawn on it, as a JPEG.
 
         Args:
-            height: Of pixels; what has more is halved until it fits. None: as large as the frame.
+            height: The most pixels in height; a higher frame is halved until it fits. None: the size of the frame.
         """
         rows, columns = self.frame.image.shape[:2]
         smaller = 1
@@ -107,14 +107,14 @@ class Result:
         if smaller not in self._pictures:
             loop = asyncio.get_running_loop()
             self._pictures[smaller] = loop.run_in_executor(self._draw, self._make_picture, smaller)
-        # A viewer that goes away takes the picture from nobody else.
+        # Shielded, because others may wait for the same picture when a viewer leaves.
         return await asyncio.shield(self._pictures[smaller])
 
     def _make_picture(self, smaller: int) -> bytes:
         with self._metrics.timed("draw"):
             image, poses = self.frame.image, self.frame.poses
             if smaller > 1:
-                # A whole number of pixels becomes one: that is quick, and needs no blurring.
+                # Squares of whole pixels become one pixel each, which is quick.
                 rows, columns = (size // smaller * smaller for size in image.shape[:2])
                 size = (columns // smaller, rows // smaller)
                 image = np.asarray(cv2.resize(image[:rows, :columns], size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,4 +1,8 @@
-"""The server itself: uvicorn, with bounds on what a connection may cost, and an end that waits for nobody."""
+"""The application on uvicorn, with limits for each connection. Only this file knows uvicorn, and what is inside of it.
+
+The limits lie below the application: the time of a request's head, connections and small WebSocket frames, the turns in which
+data is handled, and clients that do not read. Another ASGI server has to bring such limits of its own.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +24,25 @@ from edgepose.errors import EdgePoseError
 from edgepose.server.app import Site
 from edgepose.server.limits import Limits
 
-# Bytes that wait in the system for a slow viewer. Its own choice is megabytes, which are seconds of old pictures.
+# Bytes that the system keeps for a slow viewer. By default it keeps megabytes, which are seconds of old pictures.
 SEND_BUFFER_BYTES = 256 << 10
 # Seconds that viewers have to leave when the server ends.
 GOODBYE_S = 3
 BACKLOG = 128
-# What comes is looked at in pieces of these sizes, for so long at a time: a read may bring forty thousand messages or chunks of
-# one byte, for which all others would wait a second.
+# Data is handled in pieces of these sizes, and for so long at a time. One read may bring forty thousand messages or chunks of
+# one byte, which would keep all other clients waiting for a second.
 LEAST_BYTES, MOST_BYTES = 4 << 10, 64 << 10
 TURN_S = 0.002
-# A WebSocket frame with less is no picture; all control frames have less. See `Limits.small_frames`.
+# A WebSocket frame with fewer bytes is no picture; all control frames have fewer. See `Limits.small_frames`.
 SMALL_BYTES = 126
 SMALL_A_SECOND = 50.0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any that is free.
+    """A socket that listens at `host` and `port`; port 0 stands for any free one.
 
     Raises:
-        EdgePoseError: There is no such host, or the port is taken or not allowed.
+        EdgePoseError: The host is unknown, or the port is in use or not allowed.
     """
     if not 0 <= port < 1 << 16:
         raise EdgePoseError(f"port is {port}; expected 0 to 65535")
@@ -57,11 +61,11 @@ def is_loopback(listening: socket.socket) -> bool:
 
 
 class BoundedServer(Server):
-    """uvicorn's server, which sends the viewers home before it ends: their streams would never end by themselves.
+    """uvicorn's server with the limits of `site`. It ends the viewers' streams before it ends, as they never end by themselves.
 
     Args:
-        app: What answers.
-        site: What is behind it.
+        app: The application.
+        site: The answers of the application.
     """
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
@@ -74,10 +78,10 @@ class BoundedServer(Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # Whoever asks is who connects: a header that says otherwise would get around the rates.
+                # Clients are counted by the address that they connect from: a header that names another would evade the rates.
                 proxy_headers=False,
                 ws_max_size=site.limits.message_bytes,
-                # Not worth its time on a local network: poses are a few kilobytes, and each viewer would cost anew.
+                # Not worth its time on a local network: poses are a few kilobytes, and would be compressed for each viewer.
                 ws_per_message_deflate=False,
                 limit_concurrency=site.limits.connections,
                 timeout_keep_alive=5,
@@ -87,22 +91,22 @@ class BoundedServer(Server):
         self._site = site
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End; called by uvicorn when a signal or `should_exit` says so."""
+        """End the server; uvicorn calls this after a signal, or when `should_exit` is set."""
         if self._site.inference is not None:
             self._site.inference.release_viewers()
         await super().shutdown(sockets)
 
 
 def _bounded(protocol: type[_BoundedProtocol], limits: Limits) -> type[asyncio.Protocol]:
-    """`protocol` with these limits, as a class, because uvicorn makes the instances."""
+    """A subclass of `protocol` with these limits: uvicorn wants a class, of which it makes the instances."""
     return type(protocol.__name__, (protocol,), {"limits": limits})
 
 
 class _BoundedProtocol(asyncio.Protocol):
-    """What is added to both of uvicorn's protocols: nobody holds up the others, or memory, for longer than is allowed.
+    """The limits that both of uvicorn's protocols need, so that no client can hold up the others or fill the memory.
 
-    What comes is taken in turns, and no more is read before it is taken. Whoever does not take what was written to it is let
-    go, whatever that was. A connection is a `Peer`, which the application finds in the `state` of its scope.
+    Data is handled in turns, and no more is read until it is handled. A client that does not read what was written to it is
+    disconnected after `Limits.send_s`. The connection is a `Peer`, which the application finds in the state of its scope.
     """
 
     limits: Limits
@@ -113,119 +117,119 @@ class _BoundedProtocol(asyncio.Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.app_state = {**self.app_state, "peer": self}
-        self._waiting = b""  # What has come and is not taken.
+        self._unhandled = b""  # Data that was read.
         self._size = LEAST_BYTES
-        self._has_left = False  # To be a WebSocket.
-        self._letting_go: asyncio.TimerHandle | None = None
+        self._is_upgraded = False  # From HTTP to a WebSocket, which has a protocol of its own.
+        self._aborting: asyncio.TimerHandle | None = None
 
     @property
     def has_room(self) -> bool:
-        """Whether what is to be answered may come."""
+        """Whether the client reads: if not, no more is read from it that would have to be answered."""
         return True
 
     def write(self, _: list[bytes], encoded: bytes) -> None:
-        """As of `Peer`."""
+        """Send, as `Peer.write` says."""
         self.transport.write(encoded)
 
     def abort(self) -> None:
-        """As of `Peer`."""
+        """End the connection at once."""
         self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
-        """The connection is there."""
+        """Begin; called by asyncio."""
         super().connection_made(_Transport(transport, self))  # type: ignore[arg-type]  # uvicorn wants no more of it.
 
     def data_received(self, data: bytes) -> None:
-        """Something has come."""
-        self._waiting += data
-        if len(self._waiting) == len(data):
-            self._take()
+        """Handle data, or keep it until the data before it is handled; called by asyncio."""
+        self._unhandled += data
+        if len(self._unhandled) == len(data):
+            self._handle()
 
-    def _take(self) -> None:
-        """Hand on what has come, for one turn."""
+    def _handle(self) -> None:
+        """Handle data for one turn."""
         began = time.perf_counter()
         at = 0
-        while at < len(self._waiting) and self._is_here():
-            super().data_received(self._waiting[at : at + self._size])
+        while at < len(self._unhandled) and self._is_open():
+            super().data_received(self._unhandled[at : at + self._size])
             at += self._size
             passed = time.perf_counter() - began
             if passed >= TURN_S:
                 self._size = LEAST_BYTES
                 break
             self._size = min(2 * self._size, MOST_BYTES)
-        if not self._is_here():
-            self._waiting = b""
+        if not self._is_open():
+            self._unhandled = b""
             return
-        self._waiting = self._waiting[at:]
-        if self._waiting:
-            self.loop.call_soon(self._take)
-        self.transport.choose()
+        self._unhandled = self._unhandled[at:]
+        if self._unhandled:
+            self.loop.call_soon(self._handle)
+        self.transport.update()
 
-    def _is_here(self) -> bool:
-        """Whether the connection is there, and has not become a WebSocket meanwhile."""
-        return not self.transport.is_closing() and not self._has_left
+    def _is_open(self) -> bool:
+        """Whether the connection is open, and still of this protocol."""
+        return not self.transport.is_closing() and not self._is_upgraded
 
     def pause_writing(self) -> None:
-        """More is to be sent than the system has room for."""
+        """Note that the system has no room for more; called by asyncio."""
         super().pause_writing()
-        self._letting_go = self.loop.call_later(self.limits.send_s, self.abort)
-        self.transport.choose()
+        self._aborting = self.loop.call_later(self.limits.send_s, self.abort)
+        self.transport.update()
 
     def resume_writing(self) -> None:
-        """It is on its way."""
+        """Note that the system has room again; called by asyncio."""
         super().resume_writing()
-        if self._letting_go is not None:
-            self._letting_go.cancel()
-        self.transport.choose()
+        if self._aborting is not None:
+            self._aborting.cancel()
+        self.transport.update()
 
-    def is_taken(self) -> bool:
-        """Whether more may be read."""
-        return not self._waiting and self.has_room
+    def may_read(self) -> bool:
+        """Whether more may be read from the client."""
+        return not self._unhandled and self.has_room
 
 
 class _Transport:
-    """A connection that is read when uvicorn wants it and its protocol has room.
+    """A transport that reads only when uvicorn wants to read and `_BoundedProtocol.may_read`.
 
     Args:
-        transport: The true one.
-        protocol: Its protocol.
+        transport: The transport of asyncio, or such a one of the protocol before.
+        protocol: The protocol of the connection.
     """
 
     def __init__(self, transport: Any, protocol: _BoundedProtocol) -> None:
         self._transport: Any = transport._transport if isinstance(transport, _Transport) else transport
         self._protocol = protocol
         self._is_wanted = True
-        self._transport.resume_reading()  # As HTTP, it may have been paused.
-        self._is_read = True
+        self._transport.resume_reading()  # It may have been paused by the HTTP protocol, before it became a WebSocket.
+        self._is_reading = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def pause_reading(self) -> None:
-        """Of uvicorn, which has enough."""
+        """Note that uvicorn does not want to read."""
         self._is_wanted = False
-        self.choose()
+        self.update()
 
     def resume_reading(self) -> None:
-        """Of uvicorn, which wants more."""
+        """Note that uvicorn wants to read."""
         self._is_wanted = True
-        self.choose()
+        self.update()
 
-    def choose(self) -> None:
-        """Read, or do not."""
-        is_read = self._is_wanted and self._protocol.is_taken()
-        if is_read != self._is_read and not self._transport.is_closing():
-            self._is_read = is_read
-            (self._transport.resume_reading if is_read else self._transport.pause_reading)()
+    def update(self) -> None:
+        """Begin or cease to read."""
+        is_reading = self._is_wanted and self._protocol.may_read()
+        if is_reading != self._is_reading and not self._transport.is_closing():
+            self._is_reading = is_reading
+            (self._transport.resume_reading if is_reading else self._transport.pause_reading)()
 
 
 class _WebSocket(_BoundedProtocol, WebSocketsSansIOProtocol):
-    """A WebSocket whose handshake may be refused with a status, which uvicorn 0.54 logs as an error; and whose end is one."""
+    """uvicorn's WebSocket with the limits. A refused handshake is not logged as an error, and the end closes the connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._small = 0.0
-        self._counted = time.monotonic()
+        self._small = 0.0  # Small frames, less those that the rate allows.
+        self._counted_at = time.monotonic()
 
     @property
     def is_ready(self) -> bool:
@@ -233,13 +237,13 @@ class _WebSocket(_BoundedProtocol, WebSocketsSansIOProtocol):
 
     @property
     def has_room(self) -> bool:
-        return self.writable.is_set()  # Each ping is answered.
+        return self.writable.is_set()  # Each ping is answered, with as many bytes.
 
     def handle_events(self) -> None:
         now = time.monotonic()
-        self._small = max(0.0, self._small - SMALL_A_SECOND * (now - self._counted))
+        self._small = max(0.0, self._small - SMALL_A_SECOND * (now - self._counted_at))
         self._small += sum(isinstance(event, Frame) and len(event.data) < SMALL_BYTES for event in self.conn.events)
-        self._counted = now
+        self._counted_at = now
         if self._small > self.limits.small_frames:
             self.abort()
             return
@@ -256,9 +260,9 @@ class _WebSocket(_BoundedProtocol, WebSocketsSansIOProtocol):
 
 
 class _Http(_BoundedProtocol, H11Protocol):
-    """HTTP of one connection. h11 bounds the size of a request's head; this bounds its time, and how many there are.
+    """uvicorn's HTTP with the limits. h11 limits the size of a request's head; this limits its time, and the connections.
 
-    It is a `Peer` while an answer is under way, for more of it.
+    It is a `Peer` between the head and the end of an answer, for the body.
     """
 
     @property
@@ -270,30 +274,27 @@ class _Http(_BoundedProtocol, H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        here = (
-            sum((getattr(each, "client", None) or ("",))[0] == self.client[0] for each in self.connections)
-            if self.client
-            else 0
-        )
-        if here > self.limits.connections_per_address or len(self.connections) > 2 * self.limits.connections:
+        host = self.client[0] if self.client else None
+        count = sum(host is not None and (getattr(each, "client", None) or [""])[0] == host for each in self.connections)
+        if count > self.limits.connections_per_address or len(self.connections) > 2 * self.limits.connections:
             transport.abort()
             return
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self.loop.call_later(self.limits.head_s, self._check, self.cycle)
+        self.loop.call_later(self.limits.head_s, self._check_head, self.cycle)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         super().handle_websocket_upgrade(event)
-        self._has_left = True
+        self._is_upgraded = True
 
-    def _check(self, before: Any) -> None:
-        """End the connection if there is no request, nor was when this was last looked at."""
-        if self._has_left:
+    def _check_head(self, before: Any) -> None:
+        """End the connection if no request has come since the last check, when `before` was the newest."""
+        if self._is_upgraded:
             return
         if self.transport.is_closing():
-            # Somebody who does not read the rest of an answer would keep it open.
+            # A client that does not read the rest of an answer would keep it open.
             self.loop.call_later(self.limits.send_s, self.transport.abort)
             return
         if self.cycle is before and (self.cycle is None or self.cycle.response_complete):
             self.transport.abort()
             return
-        self.loop.call_later(self.limits.head_s, self._check, self.cycle)
+        self.loop.call_later(self.limits.head_s, self._check_head, self.cycle)
