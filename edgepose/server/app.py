@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
+from typing import Any
 
 import anyio.to_thread
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
@@ -20,13 +21,13 @@ from starlette.websockets import WebSocket
 import edgepose
 from edgepose.estimator import PoseEstimator
 from edgepose.server.broadcast import Broadcast
-from edgepose.server.guards import AsciiJSONResponse, Clients, Full, Guard, refusal
+from edgepose.server.guards import AsciiJSONResponse, Clients, Guard, refusal
 from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
 from edgepose.server.metrics import CONTENT_TYPE, Metrics
 from edgepose.server.results import Result
 from edgepose.server.streams import MjpegResponse, estimate_frames, mjpeg_parts, pose_messages, send_poses, text_frame
-from edgepose.server.uploads import BadPicture, DrainedRefusal, PictureInference, UploadTooLarge, read_picture
+from edgepose.server.uploads import DrainedRefusal, PictureInference, UploadTooLarge, read_picture
 from edgepose.skeleton import get_skeleton
 from edgepose.tracking import Tracker
 
@@ -60,7 +61,7 @@ class Site:
         self._model = estimator.model
         self._visitors = PictureInference(estimator, limits.waiting, self.metrics)
         self._clients = Clients(limits.clients)
-        self._uploads = Clients(limits.uploads, "uploads")
+        self._uploads = Clients(limits.uploads, "uploads", retry_s=2)
         self._track, self._smooth = track or smooth, smooth
         if inference is not None:
             parts, messages = partial(mjpeg_parts, limits.picture_height), partial(pose_messages, inference)
@@ -97,13 +98,11 @@ class Site:
 
     async def poses(self, _: Request) -> Response:
         """The people of the newest frame, as JSON."""
-        latest = self._latest()
-        return latest if isinstance(latest, Response) else Response(latest.people.json(), media_type="application/json")
+        return Response(self._latest().people.json(), media_type="application/json")
 
     async def snapshot(self, _: Request) -> Response:
         """The newest picture, as a JPEG."""
-        latest = self._latest()
-        return latest if isinstance(latest, Response) else Response(await latest.picture(), media_type="image/jpeg")
+        return Response(await self._latest().picture(), media_type="image/jpeg")
 
     async def metrics_text(self, _: Request) -> Response:
         """The metrics, for Prometheus."""
@@ -111,51 +110,38 @@ class Site:
 
     async def estimate(self, request: Request) -> Response:
         """The people in an uploaded picture, as JSON."""
-        try:
-            with self._uploads.enter("upload"):
-                data = await read_picture(request, self.limits)
-                found = await self._visitors.estimate(data, self.limits.upload_pixels)
-        except UploadTooLarge as error:
-            return DrainedRefusal(413, str(error))
-        except BadPicture as error:
-            return refusal(error.status, str(error))
-        except Full as error:
-            return refusal(503, str(error), {"retry-after": "2"})
-        except ClientDisconnect:
-            return Response(status_code=400)  # Nobody reads it.
+        with self._uploads.enter("upload"):
+            data = await read_picture(request, self.limits)
+            found = await self._visitors.estimate(data, self.limits.upload_pixels)
         return Response(orjson.dumps(found.entries()), media_type="application/json")
 
     async def watch_picture(self, _: Request) -> Response:
         """The live picture, as MJPEG."""
-        return no_source() if self.inference is None else MjpegResponse(self._mjpeg, self._clients, self.limits)
+        self._source()
+        return MjpegResponse(self._mjpeg, self._clients, self.limits)
 
     async def watch_poses(self, websocket: WebSocket) -> None:
         """The people of each frame, on a WebSocket."""
-        if self.inference is None:
-            await websocket.send_denial_response(no_source())
-            return
-        try:
-            with self._clients.enter("poses"):
-                await send_poses(websocket, self._poses, self.inference, self.limits)
-        except Full as error:
-            await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
+        inference = self._source()
+        with self._clients.enter("poses"):
+            await send_poses(websocket, self._poses, inference, self.limits)
 
     async def estimate_frames(self, websocket: WebSocket) -> None:
         """The people in frames of a visitor's webcam, on a WebSocket."""
-        try:
-            with self._clients.enter("estimate"):
-                tracker = Tracker(smooth=self._smooth) if self._track else None
-                await estimate_frames(websocket, self._visitors, self.limits, tracker)
-        except Full as error:
-            await websocket.send_denial_response(refusal(503, str(error), {"retry-after": "5"}))
+        with self._clients.enter("estimate"):
+            tracker = Tracker(smooth=self._smooth) if self._track else None
+            await estimate_frames(websocket, self._visitors, self.limits, tracker)
 
-    def _latest(self) -> Result | Response:
-        """The newest result; a refusal where there is none."""
+    def _source(self) -> SourceInference:
         if self.inference is None:
-            return no_source()
-        if self.inference.latest is None:
-            return refusal(503, self.inference.reason or "no frame has been looked at yet", {"retry-after": "1"})
-        return self.inference.latest
+            raise HTTPException(404, "this server has no source; it looks at pictures of visitors only")
+        return self.inference
+
+    def _latest(self) -> Result:
+        inference = self._source()
+        if inference.latest is None:
+            raise HTTPException(503, inference.reason or "no frame has been looked at yet", {"retry-after": "1"})
+        return inference.latest
 
 
 def create_app(site: Site, *, token: str | None = None, names: Iterable[str] = ()) -> ASGIApp:
@@ -179,17 +165,16 @@ def create_app(site: Site, *, token: str | None = None, names: Iterable[str] = (
         WebSocketRoute("/ws/poses", site.watch_poses),
         WebSocketRoute("/ws/estimate", site.estimate_frames),
     ]
-    app = Starlette(
-        routes=routes, lifespan=site.running, exception_handlers={HTTPException: _http_error, Exception: _internal_error}
-    )
+    handlers = {
+        UploadTooLarge: _drained_refusal,
+        ClientDisconnect: _no_refusal,
+        HTTPException: _refusal,
+        Exception: _internal_error,
+    }
+    app = Starlette(routes=routes, lifespan=site.running, exception_handlers=handlers)
     app.router.redirect_slashes = False
     token_page = (page / "token.html").read_text("utf-8")
     return Guard(app, token=token, names=names, limits=site.limits, metrics=site.metrics, token_page=token_page)
-
-
-def no_source() -> Response:
-    """The refusal of all that needs a source, where there is none."""
-    return refusal(404, "this server has no source; it looks at pictures of visitors only")
 
 
 def _file(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
@@ -199,10 +184,18 @@ def _file(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]
     return send_file
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+# The responses to errors that a request ends with; a handshake of a WebSocket is refused by the same ones.
+async def _refusal(_: HTTPConnection, error: Any) -> Response:
     return refusal(error.status_code, error.detail, dict(error.headers or {}))
 
 
-async def _internal_error(_: Request, __: Exception) -> Response:
+async def _drained_refusal(_: HTTPConnection, error: Any) -> Response:
+    return DrainedRefusal(error.status_code, error.detail)
+
+
+async def _no_refusal(_: HTTPConnection, __: Any) -> Response:
+    return Response(status_code=400)  # The client has left; nobody reads this.
+
+
+async def _internal_error(_: HTTPConnection, __: Any) -> Response:
     return refusal(500, "an error in the server; its log says more")

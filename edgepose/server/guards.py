@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -161,12 +162,12 @@ def is_own_page(headers: Headers, host: str) -> bool:
     """Whether a request comes from a page of this server, or from no page at all."""
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit_host(origin) == host.lower()
+        return host_of(origin) == host.lower()
     # A link of another site may lead here; pictures and scripts for pages of other sites may not come from here.
     return headers.get("sec-fetch-site") not in ("cross-site", "same-site") or headers.get("sec-fetch-mode") == "navigate"
 
 
-def urlsplit_host(origin: str) -> str:
+def host_of(origin: str) -> str:
     """HOST or HOST:PORT of an Origin header; an empty string if it has none, as "null"."""
     try:
         return urlsplit(origin).netloc.lower()
@@ -196,8 +197,16 @@ def address_of(client: tuple[str, int] | None) -> str:
     return str(address)
 
 
-class Full(Exception):
-    """There is no room for one more."""
+class Full(HTTPException):
+    """There is no room for one more: status 503.
+
+    Args:
+        message: The reason, for the visitor.
+        retry_s: Seconds after which to try again.
+    """
+
+    def __init__(self, message: str, retry_s: int) -> None:
+        super().__init__(503, message, {"retry-after": str(retry_s)})
 
 
 class Clients:
@@ -206,12 +215,12 @@ class Clients:
     Args:
         most: The limit, for all kinds together.
         what: The word for them in the message of `Full`.
+        retry_s: The time in `Full`.
     """
 
-    def __init__(self, most: int, what: str = "clients") -> None:
+    def __init__(self, most: int, what: str = "clients", retry_s: int = 5) -> None:
         self.now: Counter[str] = Counter()
-        self._most = most
-        self._what = what
+        self._most, self._what, self._retry_s = most, what, retry_s
 
     @contextmanager
     def enter(self, kind: str) -> Iterator[None]:
@@ -221,7 +230,7 @@ class Clients:
             Full: The limit is reached.
         """
         if self.now.total() >= self._most:
-            raise Full(f"{self._most} {self._what} at a time is all there is room for; try again later")
+            raise Full(f"{self._most} {self._what} at a time is all there is room for; try again later", self._retry_s)
         self.now[kind] += 1
         try:
             yield

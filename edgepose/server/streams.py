@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.frames import Frame, Opcode
 
 from edgepose.server.broadcast import Broadcast, open_peer
-from edgepose.server.guards import Clients, Full, refusal
+from edgepose.server.guards import Clients, Full
 from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
 from edgepose.server.results import Result
@@ -54,7 +54,7 @@ class MjpegResponse(Response):
 
     Args:
         broadcast: The broadcast of `mjpeg_parts`.
-        clients: Counts the viewer; when it is full, the answer is 503.
+        clients: Counts the viewer, or raises `Full`.
         limits: The limits of the server.
     """
 
@@ -68,20 +68,17 @@ class MjpegResponse(Response):
         async def send_body(data: bytes, is_more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": is_more})
 
-        try:
-            with self._clients.enter("mjpeg"):
-                await send({"type": "http.response.start", "status": 200, "headers": MJPEG_HEADERS})
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_cancel_when_request_ends, receive, tasks.cancel_scope)
-                    if scope["method"] != "HEAD":
-                        await send_body(BOUNDARY)
-                        async with open_peer(scope, send_body, self._limits.send_s) as peer:
-                            await self._broadcast.watch(peer)
-                    with anyio.move_on_after(self._limits.send_s):
-                        await send_body(b"", False)
-                    tasks.cancel_scope.cancel()
-        except Full as error:
-            await refusal(503, str(error), {"retry-after": "5"})(scope, receive, send)
+        with self._clients.enter("mjpeg"):
+            await send({"type": "http.response.start", "status": 200, "headers": MJPEG_HEADERS})
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_when_request_ends, receive, tasks.cancel_scope)
+                if scope["method"] != "HEAD":
+                    await send_body(BOUNDARY)
+                    async with open_peer(scope, send_body, self._limits.send_s) as peer:
+                        await self._broadcast.watch(peer)
+                with anyio.move_on_after(self._limits.send_s):
+                    await send_body(b"", False)
+                tasks.cancel_scope.cancel()
 
 
 async def send_poses(websocket: WebSocket, broadcast: Broadcast, inference: SourceInference, limits: Limits) -> None:
@@ -133,10 +130,10 @@ async def estimate_frames(websocket: WebSocket, pictures: PictureInference, limi
         try:
             found = await pictures.estimate(data, limits.message_pixels)
         except BadPicture as error:
-            await _close(websocket, TOO_LARGE if error.status == 413 else INVALID, str(error), limits)
+            await _close(websocket, TOO_LARGE if error.status_code == 413 else INVALID, error.detail, limits)
             return
         except Full as error:
-            await _close(websocket, TRY_LATER, str(error), limits)
+            await _close(websocket, TRY_LATER, error.detail, limits)
             return
         if tracker is not None:
             found = replace(found, poses=tracker.update(found.poses, started))

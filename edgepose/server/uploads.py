@@ -36,24 +36,15 @@ DRAINED_BYTES, DRAINED_S = 128 << 20, 5.0
 MAX_PARTS, MAX_HEAD_BYTES = 100, 8 << 10
 
 
-class UploadTooLarge(Exception):
-    """The upload has more bytes than it may."""
+class UploadTooLarge(HTTPException):
+    """The upload has more bytes than it may: status 413."""
 
     def __init__(self, limits: Limits) -> None:
-        super().__init__(f"too large; expected at most {limits.upload_bytes:,} bytes")
+        super().__init__(413, f"too large; expected at most {limits.upload_bytes:,} bytes")
 
 
-class BadPicture(Exception):
-    """The bytes of a visitor are not a picture in which people can be looked for.
-
-    Args:
-        status: The HTTP status: 400 damaged, 413 too large, 415 not a picture.
-        message: The reason, for the visitor.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+class BadPicture(HTTPException):
+    """The bytes are not a picture in which people can be looked for: status 400 damaged, 413 too large, 415 not a picture."""
 
 
 class DrainedRefusal(JSONResponse):
@@ -180,7 +171,7 @@ class PictureInference:
             Full: Too many pictures are waiting.
         """
         if self._waiting >= self._max_waiting:
-            raise Full(f"{self._max_waiting} pictures are waiting already; try again later")
+            raise Full(f"{self._max_waiting} pictures are waiting already; try again later", 2)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._estimate, data, max_pixels)
