@@ -28,34 +28,47 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         metavar="SOURCE",
-        help="as of `run`; without one, only webcams and pictures of visitors are looked at",
+        help="the source, as in `edgepose run`; without one, only visitors' webcams and pictures are looked at",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
-    parser.add_argument("--port", type=whole(0), default=8000, help="0 is any free one (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 stands for all (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=whole(0), default=8000, help="the port; 0 stands for any free one (default: %(default)s)"
+    )
     parser.add_argument(
         "--token",
         metavar="T",
-        help=f"asked of every visitor; also by {TOKEN_VARIABLE}; default: none on this machine, else one is made and printed",
+        help=f"the token that every visitor has to give; {TOKEN_VARIABLE} sets it, too (default: none if only this machine can "
+        "connect, else one is made and printed)",
     )
     parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a name that the server is called by; repeatable"
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which visitors may call the server; may be given several times",
     )
-    parser.add_argument("--max-clients", type=whole(1), default=64, metavar="N", help="at a time (default: %(default)s)")
-    parser.add_argument("--loop", action="store_true", help="begin files again where they end")
-    parser.add_argument("--no-pace", dest="paced", action="store_false", help="look at files as fast as it goes")
+    parser.add_argument(
+        "--max-clients", type=whole(1), default=64, metavar="N", help="streams and WebSockets at a time (default: %(default)s)"
+    )
+    parser.add_argument("--loop", action="store_true", help="begin files again when they end")
+    parser.add_argument(
+        "--no-pace", dest="paced", action="store_false", help="go through files as fast as possible, not at their own rate"
+    )
     parser.add_argument(
         "--stream-fps",
         type=_rate,
         default=Limits.picture_rate,
         metavar="FPS",
-        help="pictures a second for viewers at most (default: %(default)g)",
+        help="pictures a second for viewers, at most (default: %(default)g)",
     )
     parser.add_argument(
         "--stream-height",
         type=whole(1),
         default=Limits.picture_height,
         metavar="PX",
-        help="of these pictures at most; what is higher is halved until it fits (default: %(default)s)",
+        help="height of these pictures in pixels, at most; higher frames are halved until they fit (default: %(default)s)",
     )
     add_source_options(parser)
     add_estimator_options(parser)
