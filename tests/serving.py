@@ -18,9 +18,10 @@ from edgepose.estimator import PoseEstimator
 from edgepose.media.frames import Frame, Source
 from edgepose.prefetch import Ahead
 from edgepose.server.app import Site, create_app
-from edgepose.server.hub import Hub
+from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
-from edgepose.server.listening import PatientServer, listen
+from edgepose.server.metrics import Metrics
+from edgepose.server.uvicorn_server import BoundedServer, listen
 
 WAIT_S = 20  # For anything that is to happen at once.
 
@@ -34,14 +35,19 @@ def until(condition: Callable[[], Any]) -> Any:
     return value
 
 
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    """The value of one of the metrics, "edgepose_" left off its name; 0 if it has none yet."""
+    return metrics.registry.get_sample_value(f"edgepose_{name}", labels) or 0.0
+
+
 @dataclass
 class Served:
     """A server that runs."""
 
     port: int
-    hub: Hub | None
+    inference: SourceInference | None
     site: Site
-    server: PatientServer
+    server: BoundedServer
 
     @property
     def host(self) -> str:
@@ -83,13 +89,13 @@ def serving(
     names: tuple[str, ...] = (),
     limits: Limits | None = None,
     track: bool = False,
-    **hub_options: Any,
+    **inference_options: Any,
 ) -> Iterator[Served]:
     """A server of `open_frames`, or of visitors' pictures alone; all of it has ended when the `with` statement is left."""
     with listen("127.0.0.1", port) as listening:
-        hub = None if open_frames is None else Hub(estimator, open_frames, track=track, **hub_options)
-        site = Site(estimator, hub, track=track, limits=limits)
-        server = PatientServer(create_app(site, token=token, names=names), site)
+        inference = None if open_frames is None else SourceInference(estimator, open_frames, track=track, **inference_options)
+        site = Site(estimator, inference, track=track, limits=limits)
+        server = BoundedServer(create_app(site, token=token, names=names), site)
         began = threading.Event()
         startup = server.startup
 
@@ -102,7 +108,7 @@ def serving(
         thread.start()
         try:
             assert began.wait(WAIT_S)
-            yield Served(listening.getsockname()[1], hub, site, server)
+            yield Served(listening.getsockname()[1], inference, site, server)
         finally:
             server.should_exit = True
             thread.join(WAIT_S)
@@ -112,7 +118,8 @@ def serving(
 class Camera:
     """A live source that the test gives frames to, one by one; `end` makes it go away."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "camera 0") -> None:
+        self._name = name
         self._frames: list[NDArray[np.uint8]] = []
         self._changed = threading.Condition()
         self._ended = False
@@ -136,7 +143,7 @@ class Camera:
             self.end()
             ahead.close()
 
-        return Source("camera 0", "camera", ahead, is_live=True, _release=close, _ahead=ahead)
+        return Source(self._name, "camera", ahead, is_live=True, _release=close, _ahead=ahead)
 
     def _read(self) -> Iterator[Frame]:
         while True:
@@ -145,5 +152,5 @@ class Camera:
                 if self._ended:
                     return
                 image = self._frames.pop(0)
-            yield Frame(image, self._index, float(self._index), "camera 0")
+            yield Frame(image, self._index, float(self._index), self._name)
             self._index += 1

@@ -19,10 +19,12 @@ import edgepose
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
-from serving import WAIT_S, Camera, Served, serving, until
+from prometheus_client import REGISTRY
+from serving import WAIT_S, Camera, Served, sample, serving, until
 
 from edgepose.media.sources import open_source
 from edgepose.server.limits import Limits
+from edgepose.server.metrics import BUCKETS, Metrics
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (96, 128, 3), np.uint8)
 
@@ -85,6 +87,15 @@ def test_info_says_what_the_page_needs(served):
     assert (info["model"], info["skeleton"]["name"], len(info["skeleton"]["keypoints"])) == ("tiny", "openpose18", 18)
 
 
+def test_a_name_that_is_not_utf8_is_shown_all_the_same(tiny_estimator):
+    camera = Camera("some/where/caf\udce9.avi")
+    with serving(tiny_estimator, camera.open) as server:
+        camera.show(PHOTO)
+        until(lambda: server.ask("/poses")[0] == 200)
+        assert json.loads(server.ask("/info")[2])["source"]["name"] == "caf\udce9.avi"
+        assert json.loads(server.ask("/poses")[2])["image"]["path"] == "caf\udce9.avi"
+
+
 def test_newest_poses_as_the_command_line_writes_them(served):
     status, _, body = served.ask("/poses")
     result = json.loads(body)
@@ -109,7 +120,7 @@ def test_the_stream_is_smaller_where_frames_are_large(tiny_estimator):
     camera = Camera()
     with serving(tiny_estimator, camera.open, limits=Limits(picture_height=50)) as server:
         camera.show(PHOTO)
-        until(lambda: server.site.metrics.frames == 1)
+        until(lambda: server.inference.frames == 1)
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
         connection.request("GET", "/stream.mjpg")
         response = connection.getresponse()
@@ -123,7 +134,7 @@ def test_metrics_in_prometheus_text(served):
     served.ask("/snapshot.jpg")
     status, headers, body = served.ask("/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
-    line = re.compile(r'[a-z_]+(\{[a-z]+="[a-z0-9.]+"(,[a-z]+="[a-z0-9.]+")*\})? [0-9.e+-]+')
+    line = re.compile(r'[a-z_]+(\{[a-z]+="[a-zI0-9.+]+"(,[a-z]+="[a-z0-9.]+")*\})? [0-9.e+-]+')
     values = {}
     for row in body.decode().splitlines():
         assert row.startswith(("# HELP edgepose_", "# TYPE edgepose_")) or line.fullmatch(row), row
@@ -131,12 +142,31 @@ def test_metrics_in_prometheus_text(served):
             name, _, value = row.rpartition(" ")
             values[name] = float(value)
     assert values["edgepose_up"] == 1
+    assert values["edgepose_people"] >= 0
+    assert values["edgepose_frames_dropped_total"] == 0
+    assert values['edgepose_frames_skipped_total{kind="poses"}'] == 0
     assert values["edgepose_frames_total"] > 0
     assert values["edgepose_fps"] > 0
     assert values['edgepose_clients{kind="mjpeg"}'] >= 0
     for stage in ("read", "estimate", "publish", "draw", "encode"):
-        assert values[f'edgepose_stage_seconds_count{{stage="{stage}"}}'] > 0
-        assert values[f'edgepose_stage_seconds{{stage="{stage}",quantile="0.5"}}'] >= 0
+        count = values[f'edgepose_stage_seconds_count{{stage="{stage}"}}']
+        buckets = [value for name, value in values.items() if name.startswith("edgepose_stage_seconds_b") and stage in name]
+        assert (len(buckets), buckets) == (len(BUCKETS) + 1, sorted(buckets))
+        assert buckets[-1] == count > 0  # Cumulative, so that they add up over machines.
+        assert values[f'edgepose_stage_seconds_sum{{stage="{stage}"}}'] > 0
+
+
+def test_refusals_are_counted_by_their_status(served):
+    before = sample(served.site.metrics, "requests_refused_total", status="404")
+    served.ask("/nowhere")
+    assert sample(served.site.metrics, "requests_refused_total", status="404") == before + 1
+
+
+def test_each_server_has_metrics_of_its_own():
+    one, other = Metrics(), Metrics()
+    one.frames.inc()
+    assert (sample(one, "frames_total"), sample(other, "frames_total")) == (1, 0)
+    assert all(not name.startswith("edgepose") for name in REGISTRY._names_to_collectors)
 
 
 def test_uploads_get_the_people_that_the_estimator_finds(served, tiny_estimator):
@@ -197,14 +227,14 @@ def test_before_the_first_frame(tiny_estimator):
 def test_pictures_are_made_once_and_only_if_somebody_watches(tiny_estimator):
     camera = Camera()
     with serving(tiny_estimator, camera.open) as server:
-        assert server.hub is not None
-        encode = server.site.metrics.stages["encode"]
+        assert server.inference is not None
+        encoded = partial(sample, server.site.metrics, "stage_seconds_count", stage="encode")
         for number in range(1, 4):
             camera.show(PHOTO)
-            until(lambda: server.site.metrics.frames == number)  # noqa: B023
-        assert encode.count == 0
+            until(lambda: server.inference.frames == number)  # noqa: B023
+        assert encoded() == 0
         same = {server.ask("/snapshot.jpg")[2] for _ in range(4)}
-        assert (len(same), encode.count) == (1, 1)
+        assert (len(same), encoded()) == (1, 1)
 
 
 def test_a_viewer_that_does_not_read_holds_up_nobody(tiny_estimator):
@@ -224,7 +254,7 @@ def test_a_viewer_that_does_not_read_holds_up_nobody(tiny_estimator):
         received = slow.getresponse()
         first = read_parts(received, 1)
         assert len(first[0]) > 100_000
-        assert server.site.metrics.skipped["mjpeg"] > 5
+        assert sample(server.site.metrics, "frames_skipped_total", kind="mjpeg") > 5
         ended = threading.Event()
 
         def go_on() -> None:
@@ -242,7 +272,7 @@ def test_a_viewer_that_does_not_read_holds_up_nobody(tiny_estimator):
 
 
 def test_a_camera_that_goes_away_for_good_is_looked_for_again(tiny_estimator, monkeypatch):
-    monkeypatch.setattr("edgepose.server.hub.RETRY_S", 0.01)
+    monkeypatch.setattr("edgepose.server.inference.RETRY_S", 0.01)
     first, second = Camera(), Camera()
     rest = [edgepose.SourceError("still gone"), second.open]
 
@@ -262,7 +292,7 @@ def test_a_camera_that_goes_away_for_good_is_looked_for_again(tiny_estimator, mo
         first.end()
         until(lambda: not rest)
         second.show(PHOTO)
-        until(lambda: server.site.metrics.frames == 2)
+        until(lambda: server.inference.frames == 2)
         assert server.ask("/healthz")[0] == 200
         first.end()
 

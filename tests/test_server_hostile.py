@@ -48,8 +48,8 @@ def stream_goes_on(served: Served) -> Iterator[None]:
     response = stream.getresponse()
     response.read(1000)
     yield
-    before = served.site.metrics.frames
-    until(lambda: served.site.metrics.frames > before + 2)
+    before = served.inference.frames
+    until(lambda: served.inference.frames > before + 2)
     assert len(response.read(5000)) == 5000
     response.close()
     stream.close()

@@ -1,4 +1,4 @@
-"""The command `edgepose serve`: its options, the token, and what it prints. The server's packages are imported when it runs."""
+"""The command `edgepose serve`: its options, its token and its output. The server's packages are imported only when it runs."""
 
 from __future__ import annotations
 
@@ -16,46 +16,59 @@ from edgepose.cli.options import add_estimator_options, add_source_options, make
 from edgepose.errors import InputError, MissingExtraError
 from edgepose.server.limits import Limits
 
-# Of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: there are enough tokens of
-# eight letters for three hundred years.
+# The least length of a token that somebody chooses. An address can make twenty guesses a second, see `Limits.rate`: half of all
+# tokens of eight small letters take more than a hundred years.
 MIN_TOKEN = 8
 TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
 
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `edgepose serve`."""
+    """Add the options of `edgepose serve`."""
     parser.add_argument(
         "source",
         nargs="?",
         metavar="SOURCE",
-        help="as of `run`; without one, only webcams and pictures of visitors are looked at",
+        help="the source, as in `edgepose run`; without one, only visitors' webcams and pictures are looked at",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
-    parser.add_argument("--port", type=whole(0), default=8000, help="0 is any free one (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 stands for all (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=whole(0), default=8000, help="the port; 0 stands for any free one (default: %(default)s)"
+    )
     parser.add_argument(
         "--token",
         metavar="T",
-        help=f"asked of every visitor; also by {TOKEN_VARIABLE}; default: none on this machine, else one is made and printed",
+        help=f"the token that every visitor has to give; {TOKEN_VARIABLE} sets it, too (default: none if only this machine can "
+        "connect, else one is made and printed)",
     )
     parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a name that the server is called by; repeatable"
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which visitors may call the server; may be given several times",
     )
-    parser.add_argument("--max-clients", type=whole(1), default=64, metavar="N", help="at a time (default: %(default)s)")
-    parser.add_argument("--loop", action="store_true", help="begin files again where they end")
-    parser.add_argument("--no-pace", dest="paced", action="store_false", help="look at files as fast as it goes")
+    parser.add_argument(
+        "--max-clients", type=whole(1), default=64, metavar="N", help="streams and WebSockets at a time (default: %(default)s)"
+    )
+    parser.add_argument("--loop", action="store_true", help="begin files again when they end")
+    parser.add_argument(
+        "--no-pace", dest="paced", action="store_false", help="go through files as fast as possible, not at their own rate"
+    )
     parser.add_argument(
         "--stream-fps",
         type=_rate,
         default=Limits.picture_rate,
         metavar="FPS",
-        help="pictures a second for viewers at most (default: %(default)g)",
+        help="pictures a second for viewers, at most (default: %(default)g)",
     )
     parser.add_argument(
         "--stream-height",
         type=whole(1),
         default=Limits.picture_height,
         metavar="PX",
-        help="of these pictures at most; what is higher is halved until it fits (default: %(default)s)",
+        help="height of these pictures in pixels, at most; higher frames are halved until they fit (default: %(default)s)",
     )
     add_source_options(parser)
     add_estimator_options(parser)
@@ -63,30 +76,30 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    # Before OpenCV is imported, which reads them then. It decodes no more for a visitor, whatever a file says of itself
-    # (whoever has larger pictures as the source raises it), and writes no line into the log for each row of a damaged picture.
+    # OpenCV reads these when it is imported. It decodes no larger pictures of visitors, whatever the file says of its size (set
+    # the variable yourself if the source has larger ones), and does not log each row of a damaged picture.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(Limits.upload_pixels))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
         from edgepose.server.app import Site, create_app
-        from edgepose.server.hub import Hub
-        from edgepose.server.listening import PatientServer, is_loopback, listen
+        from edgepose.server.inference import SourceInference
+        from edgepose.server.uvicorn_server import BoundedServer, is_loopback, listen
     except ImportError as error:
         raise MissingExtraError(f"{error.name}, which the server needs,", "serve") from error
     import cv2
 
     from edgepose.media.sources import open_source
 
-    # OpenCV's threads wait busily for the halves of a small picture, on cores that the network would use.
+    # OpenCV's threads are busy while they wait for each other, on cores that the network would use.
     cv2.setNumThreads(1)
-    # First the port, which fails at once; the model takes a second or two.
+    # The port comes first, because it fails at once if it does; the model takes a second or two.
     with listen(options.host, options.port) as listening:
         token = _token(options, is_loopback(listening))
         open_frames = partial(open_source, options.source, camera=make_camera(options))
         estimator = make_estimator(options)
-        hub = None
+        inference = None
         if options.source is not None:
-            hub = Hub(
+            inference = SourceInference(
                 estimator,
                 open_frames,
                 track=options.track,
@@ -95,13 +108,13 @@ def serve(options: argparse.Namespace) -> int:
                 paced=options.paced,
             )
         limits = Limits(clients=options.max_clients, picture_rate=options.stream_fps, picture_height=options.stream_height)
-        site = Site(estimator, hub, track=options.track, smooth=options.smooth, limits=limits)
-        server = PatientServer(create_app(site, token=token, names=options.allow_host), site)
-        address = f"http://{_called(listening)}:{listening.getsockname()[1]}/"
+        site = Site(estimator, inference, track=options.track, smooth=options.smooth, limits=limits)
+        server = BoundedServer(create_app(site, token=token, names=options.allow_host), site)
+        address = f"http://{_shown_host(listening)}:{listening.getsockname()[1]}/"
         print(
             f"edgepose: {address}{'' if token is None else f'?token={quote(token)}'} (Ctrl-C ends)", file=sys.stderr, flush=True
         )
-        with suppress(KeyboardInterrupt):  # The way it is meant to end.
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run([listening])
     return 0
 
@@ -125,8 +138,8 @@ def _token(options: argparse.Namespace, is_private: bool) -> str | None:
     return token
 
 
-def _called(listening: socket.socket) -> str:
-    """What others reach this server by: its address, or the machine's name where it listens on all."""
+def _shown_host(listening: socket.socket) -> str:
+    """The host in the printed address: the one that it listens on, or the machine's name if it listens on all."""
     host = str(listening.getsockname()[0])
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         return socket.gethostname()

@@ -1,5 +1,7 @@
 """A web page and an API over a camera: the live picture in any browser, poses as JSON, and pictures sent in (extra `serve`).
 
-source -> Hub (one thread, one inference) -> newest result -> Audience (one task) -> every viewer who is ready for it
-pictures of visitors -> Visitors (one thread) -> poses
+source -> SourceInference (a thread) -> newest result -> Broadcast (a task for each stream) -> every viewer that is ready for it
+visitors' pictures -> PictureInference (a thread) -> poses
+
+`app.create_app` makes the application for any ASGI server; `uvicorn_server` runs it with limits below the application.
 """

@@ -1,8 +1,8 @@
-"""Who may ask: the token, the name the server was called by, the page that asks, how often; and what browsers are told.
+"""The checks before every answer: rates, the server's name, the page that asks, the token; and headers for browsers.
 
-Against a page of somebody else's in the visitor's browser stand the check of the Host header (DNS rebinding), of Origin and
-Sec-Fetch-Site, and headers that keep what is answered out of foreign pages. Against everybody else on the network stands the
-token, without which only addresses of this machine are listened on.
+A page of another site in the visitor's browser is kept out by the check of the Host header (against DNS rebinding), by those of
+Origin and Sec-Fetch-Site, and by headers that keep answers out of foreign pages. Everybody else on the network is kept out by
+the token, without which the server listens only to its own machine.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import json
 import socket
-from collections.abc import Iterable
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgepose.server.limits import Buckets, Limits, address_of
+from edgepose.server.limits import Limits
 from edgepose.server.metrics import Metrics
 
-# Answered without a token: that it lives, and what the page that asks for the token needs.
+# Answered without a token: the state of health, and the style of the page that asks for the token.
 OPEN = frozenset({"/healthz", "/style.css"})
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -38,19 +44,19 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: refuses what is not to be answered, and adds `HEADERS` to what is.
+    """ASGI middleware that refuses requests which fail a check, and adds `HEADERS` to every answer.
 
     Args:
-        app: What answers.
-        token: Asked of everybody, or None.
+        app: The application behind it.
+        token: The token that every visitor has to give; None: none is needed.
         names: Names that the server may be called by, besides addresses and this machine's own names.
-        limits: Rates.
+        limits: The rates.
         metrics: Counts refusals.
-        ask: The page that asks for the token.
+        token_page: The page that asks for the token.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None, names: Iterable[str], limits: Limits, metrics: Metrics, ask: str
+        self, app: ASGIApp, *, token: str | None, names: Iterable[str], limits: Limits, metrics: Metrics, token_page: str
     ) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
@@ -62,7 +68,7 @@ class Guard:
         self._wrong = Buckets(0.1, limits.wrong_tokens)
         self._wrong_s = limits.wrong_s
         self._metrics = metrics
-        self._ask = ask
+        self._token_page = token_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -75,20 +81,20 @@ class Guard:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 if message["status"] >= 400:
-                    self._metrics.refused[message["status"]] += 1
+                    self._metrics.refused.labels(message["status"]).inc()
             await send(message)
 
-        answer = self._answer(scope, Headers(scope=scope)) or self._app
+        answer = await self._refuse(scope, Headers(scope=scope)) or self._app
         await answer(scope, receive, send_guarded)
 
-    def _answer(self, scope: Scope, headers: Headers) -> Response | None:
-        """What is said instead of an answer; None if the request may pass."""
+    async def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
+        """The answer in place of the application's; None if the request may pass."""
         address = address_of(scope.get("client"))
         host = headers.get("host", "")
         is_known = self._is_known(host)
         given = _credentials(scope, headers) if is_known and self._token is not None else {}
         is_let_in = any(self._is_right(kind, value) for kind, values in given.items() for value in values)
-        # Whoever has the token is counted apart: behind a proxy, everybody comes from one address.
+        # Requests with the token are counted apart: behind a proxy, all visitors have one address.
         if not self._requests.take(f"{address} with the token" if is_let_in else address):
             return refusal(429, "too many requests; wait a moment", {"retry-after": "1"})
         if not is_known:
@@ -99,26 +105,28 @@ class Guard:
             return None
         if is_let_in:
             right = [value for value in given["query"] if self._is_right("query", value)]
-            return self._trade(right[0], scope, host) if right else None
+            return self._set_cookie(right[0], scope, host) if right else None
         if any(given.values()) and not self._wrong.take(address):
-            return SlowRefusal(self._wrong_s, 429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
+            # The right token is let in at any time, so that nobody can keep its owner out; to guess takes time instead.
+            await anyio.sleep(self._wrong_s)
+            return refusal(429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
         if _is_visit(scope):
-            return HTMLResponse(self._ask, 401)
+            return HTMLResponse(self._token_page, 401)
         return refusal(401, "a token is needed: in the address /?token=..., or as a header", {"www-authenticate": "Bearer"})
 
-    def _trade(self, token: bytes, scope: Scope, host: str) -> Response:
-        """The page, and a cookie for the token in its address."""
-        done = RedirectResponse("/", 303)
+    def _set_cookie(self, token: bytes, scope: Scope, host: str) -> Response:
+        """A redirection to the page without the token in its address, with a cookie in its place."""
+        response = RedirectResponse("/", 303)
         cookie = cookie_of(token.decode())
-        done.set_cookie(cookie_name(host), cookie, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
-        return done
+        response.set_cookie(cookie_name(host), cookie, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
+        return response
 
     def _is_right(self, kind: str, given: bytes) -> bool:
         expected = self._cookie if kind == "cookie" else self._token
         return expected is not None and hmac.compare_digest(given, expected)
 
     def _is_known(self, host: str) -> bool:
-        """Whether a Host header is of this server. A page that rebinds its name to our address still sends its name."""
+        """Whether a Host header names this server. A page that rebinds its name to our address still sends its own name."""
         try:
             parts = urlsplit(f"//{host}")
             name, _ = (parts.hostname or "").rstrip("."), parts.port
@@ -128,52 +136,39 @@ class Guard:
 
 
 def cookie_name(host: str) -> str:
-    """The cookie's name for a Host header: browsers send a host's cookies to all its ports, and each may have a server."""
+    """The name of the cookie, with the port of a Host header: browsers send the cookies of a host to all its ports."""
     port = urlsplit(f"//{host}").port
     return "edgepose" if port is None else f"edgepose-{port}"
 
 
 def cookie_of(token: str) -> str:
-    """What the cookie holds: enough to come in with, and not the token itself."""
+    """The value of the cookie: it lets in, and does not tell the token."""
     return hmac.new(token.encode("utf-8", "surrogateescape"), b"edgepose cookie", hashlib.sha256).hexdigest()
 
 
-class SlowRefusal(JSONResponse):
-    """A refusal that takes its time. The right token is let in at any time, so that nobody can keep its owner out; whoever
-    guesses has to wait.
+class AsciiJSONResponse(JSONResponse):
+    """A JSON response that can hold names of files that are not UTF-8, on which `JSONResponse` fails."""
 
-    Args:
-        seconds: How long it takes.
-        status: Of HTTP.
-        message: For the visitor.
-        headers: Of the answer.
-    """
-
-    def __init__(self, seconds: float, status: int, message: str, headers: dict[str, str]) -> None:
-        super().__init__({"error": message}, status, {**headers, "connection": "close"})
-        self._seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await anyio.sleep(self._seconds)
-        await super().__call__(scope, receive, send)
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer that says why not, after which the connection ends."""
-    return JSONResponse({"error": message}, status, {**(headers or {}), "connection": "close"})
+    """A response with the reason of a refusal, after which the connection ends."""
+    return AsciiJSONResponse({"error": message}, status, {**(headers or {}), "connection": "close"})
 
 
 def is_own_page(headers: Headers, host: str) -> bool:
     """Whether a request comes from a page of this server, or from no page at all."""
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit_host(origin) == host.lower()
-    # A link from elsewhere may lead here; pictures and scripts of foreign pages may not come from here.
+        return host_of(origin) == host.lower()
+    # A link of another site may lead here; pictures and scripts for pages of other sites may not come from here.
     return headers.get("sec-fetch-site") not in ("cross-site", "same-site") or headers.get("sec-fetch-mode") == "navigate"
 
 
-def urlsplit_host(origin: str) -> str:
-    """HOST or HOST:PORT of an Origin header; nothing if it has none, as "null"."""
+def host_of(origin: str) -> str:
+    """HOST or HOST:PORT of an Origin header; an empty string if it has none, as "null"."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -189,19 +184,107 @@ def is_address(name: str) -> bool:
     return True
 
 
+def address_of(client: tuple[str, int] | None) -> str:
+    """The address that a client is counted by: its IPv4 address, or its IPv6 network of 64 bits, in which it can choose any."""
+    if client is None:
+        return ""
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0])
+    except ValueError:
+        return client[0]
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+class Full(HTTPException):
+    """There is no room for one more: status 503.
+
+    Args:
+        message: The reason, for the visitor.
+        retry_s: Seconds after which to try again.
+    """
+
+    def __init__(self, message: str, retry_s: int) -> None:
+        super().__init__(503, message, {"retry-after": str(retry_s)})
+
+
+class Clients:
+    """Counts clients while they are connected, and lets in no more than a limit.
+
+    Args:
+        most: The limit, for all kinds together.
+        what: The word for them in the message of `Full`.
+        retry_s: The time in `Full`.
+    """
+
+    def __init__(self, most: int, what: str = "clients", retry_s: int = 5) -> None:
+        self.now: Counter[str] = Counter()
+        self._most, self._what, self._retry_s = most, what, retry_s
+
+    @contextmanager
+    def enter(self, kind: str) -> Iterator[None]:
+        """Count one more client of a kind, until the `with` statement is left.
+
+        Raises:
+            Full: The limit is reached.
+        """
+        if self.now.total() >= self._most:
+            raise Full(f"{self._most} {self._what} at a time is all there is room for; try again later", self._retry_s)
+        self.now[kind] += 1
+        try:
+            yield
+        finally:
+            self.now[kind] -= 1
+
+
+class Buckets:
+    """A token bucket for each address: it allows a burst, and a rate in the long run.
+
+    Args:
+        rate: Tokens that come back a second.
+        burst: Tokens in a full bucket.
+        clock: A clock in seconds that only goes forward.
+    """
+
+    # Addresses that are remembered; the longest unseen are forgotten first, so that they do not fill the memory.
+    MOST = 4096
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (level, when)
+
+    def take(self, address: str) -> bool:
+        """Take a token from the bucket of `address`; False if there is none."""
+        left = self.left(address)
+        if left >= 1:
+            self._levels[address] = (left - 1, self._clock())
+            self._levels.move_to_end(address)
+            if len(self._levels) > self.MOST:
+                self._levels.popitem(last=False)
+        return left >= 1
+
+    def left(self, address: str) -> float:
+        """The tokens in the bucket of `address`, with fractions."""
+        level, when = self._levels.get(address, (float(self._burst), 0.0))
+        return min(float(self._burst), level + (self._clock() - when) * self._rate)
+
+
 def _is_visit(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
 
 
 def _credentials(scope: Scope, headers: Headers) -> dict[str, list[bytes]]:
-    """All that a request brings to come in with: one that is right is enough, whatever stands beside it."""
+    """All tokens and cookies in a request, by the place where they stand. One right one is enough, whatever the others are."""
     query = parse_qs(scope["query_string"].decode("latin-1")).get("token", []) if _is_visit(scope) else []
     bearers = []
     for each in headers.getlist("authorization"):
         scheme, _, value = each.partition(" ")
         bearers.append(value.strip() if scheme.lower() == "bearer" else "")
     name = cookie_name(headers.get("host", ""))
-    # Each by itself: other applications on this host may have set what is no cookie, or one of the same name.
+    # Each cookie by itself: other applications on this host may have set one of the same name, or something that is no cookie.
     pieces = [piece for header in headers.getlist("cookie") for piece in header.split(";") if name in piece]
     cookies = [cookie for piece in pieces if (cookie := cookie_parser(piece).get(name))]
     return {

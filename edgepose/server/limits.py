@@ -1,43 +1,41 @@
-"""What the outside may ask for: sizes, numbers of clients, rates and times, each with a bound."""
+"""The numbers that bound what visitors may ask for: sizes, clients, rates and times. `guards` and others enforce them.
+
+Nothing is imported here, because the command line shows some of the defaults.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the server. The defaults suit a page that a household or a laboratory looks at.
+    """Limits of the server. The defaults suit a page that a household or a laboratory looks at.
 
     Attributes:
-        upload_bytes: Of a picture, or the form around it, in `POST /estimate`.
-        upload_pixels: Of that picture: more than phones take by default (12 million), and 75 MB once decoded.
-        message_bytes: Of a message on a WebSocket, which is one frame of a visitor's webcam.
-        message_pixels: Of that frame: 4K.
-        uploads: That are read or looked at, at a time: each takes memory.
+        upload_bytes: Bytes of a picture, or of the form around it, in `POST /estimate`.
+        upload_pixels: Pixels of that picture: more than phones take by default (12 million), and 75 MB once decoded.
+        message_bytes: Bytes of a message on a WebSocket, which is one frame of a visitor's webcam.
+        message_pixels: Pixels of that frame: 4K.
+        uploads: Uploads that are read or looked at at a time: each takes memory.
         clients: Streams and WebSockets at a time, all kinds together.
-        waiting: Pictures of visitors that wait for the network at a time, uploads and frames of webcams together.
-        connections: Open at a time; what comes above is closed unheard.
-        connections_per_address: Likewise, from one address.
-        rate: Requests a second and address, in the long run. A WebSocket or a stream is one.
+        waiting: Visitors' pictures that wait for the network at a time, uploads and frames of webcams together.
+        connections: Connections at a time; more are closed at once.
+        connections_per_address: Connections at a time from one address.
+        rate: Requests a second from one address, in the long run. A WebSocket or a stream is one request.
         burst: Requests that an address may send at once.
-        wrong_tokens: Wrong tokens that an address may send at once; one more is allowed every ten seconds. The right one is
+        wrong_tokens: Wrong tokens that an address may send at once; one more is allowed every ten seconds. The right token is
             let in all the same.
         wrong_s: Seconds that the answer to any more of them takes.
         head_s: Seconds until the head of a request has to be there.
         body_s: Seconds until its body has to be there.
-        send_s: Seconds that anybody may take for one picture, message or answer before they are let go.
+        send_s: Seconds that a client may take for one picture, message or answer; after that, its connection is ended.
         small_frames: WebSocket frames too small for a picture, pings above all, that a client may send at once; 50 a second
             in the long run.
-        picture_rate: Pictures a second that viewers get. Drawing and encoding one of 720p takes a core for 4 ms, of 360p for
-            2.5 ms, in which a network on all cores makes no progress on any.
-        picture_height: Pixels; frames with more are halved until they fit. Snapshots are not.
-        poses_rate: Times a second that viewers are sent poses; where frames come faster, those of several together.
+        picture_rate: Pictures a second for viewers. Drawing and encoding one of 720p takes a core for 4 ms, of 360p for
+            2.5 ms, in which a network that runs on all cores makes no progress on any.
+        picture_height: Height of these pictures in pixels; higher frames are halved until they fit. Snapshots are not.
+        poses_rate: Messages of poses a second for viewers; where frames come faster, those of several are sent together.
     """
 
     upload_bytes: int = 20 << 20
@@ -60,83 +58,3 @@ class Limits:
     picture_rate: float = 10.0
     picture_height: int = 540
     poses_rate: float = 40.0
-
-
-class Full(Exception):
-    """No more clients than these."""
-
-
-class Clients:
-    """Counts those who watch, and lets no more in than there is room for.
-
-    Args:
-        most: Of all kinds together.
-        what: They are called.
-    """
-
-    def __init__(self, most: int, what: str = "clients") -> None:
-        self.now: Counter[str] = Counter()
-        self._most = most
-        self._what = what
-
-    @contextmanager
-    def enter(self, kind: str) -> Iterator[None]:
-        """One more client of a kind, until the `with` statement is left.
-
-        Raises:
-            Full: There is no room.
-        """
-        if self.now.total() >= self._most:
-            raise Full(f"{self._most} {self._what} at a time is all there is room for; try again later")
-        self.now[kind] += 1
-        try:
-            yield
-        finally:
-            self.now[kind] -= 1
-
-
-class Buckets:
-    """A token bucket an address: so many at once, and so many a second in the long run.
-
-    Args:
-        rate: A second.
-        burst: At once.
-        clock: Seconds, always growing.
-    """
-
-    # Addresses that are remembered; the longest unseen are forgotten first, so that no crowd fills the memory.
-    MOST = 4096
-
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (level, when)
-
-    def take(self, address: str) -> bool:
-        """Take one from the bucket of `address`; False if there is none."""
-        left = self.left(address)
-        if left >= 1:
-            self._levels[address] = (left - 1, self._clock())
-            self._levels.move_to_end(address)
-            if len(self._levels) > self.MOST:
-                self._levels.popitem(last=False)
-        return left >= 1
-
-    def left(self, address: str) -> float:
-        """How much is in the bucket of `address`."""
-        level, when = self._levels.get(address, (float(self._burst), 0.0))
-        return min(float(self._burst), level + (self._clock() - when) * self._rate)
-
-
-def address_of(client: tuple[str, int] | None) -> str:
-    """Who counts as one: an IPv4 address, or an IPv6 network of 64 bits, of which a host has as many addresses as it likes."""
-    if client is None:
-        return ""
-    try:
-        address = ipaddress.ip_address(client[0].partition("%")[0])
-    except ValueError:
-        return client[0]
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
-    return str(address)

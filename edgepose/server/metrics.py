@@ -1,89 +1,47 @@
-"""What the server tells of itself at `/metrics`, in Prometheus' text format (version 0.0.4)."""
+"""The counters, gauges and histograms that the server shows at `/metrics`, in the text format of Prometheus."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter as Tally
+from contextlib import AbstractContextManager
 
-import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# Quantiles are those of the last so many times.
-RECENT = 512
-QUANTILES = (0.5, 0.9, 0.99)
 # read: waiting for a frame; estimate: from frame to people, decoding of the frame before included; publish: handing the
 # result over to viewers; draw and encode: of the picture that viewers see; visitor: a visitor's picture, to its people.
 STAGES = ("read", "estimate", "publish", "draw", "encode", "visitor")
-
-
-class Stage:
-    """Times that one stage took, in seconds."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total = 0.0
-        self._recent: deque[float] = deque(maxlen=RECENT)
-
-    def add(self, seconds: float) -> None:
-        """Note that it took so long."""
-        self.count += 1
-        self.total += seconds
-        self._recent.append(seconds)
-
-    def quantiles(self) -> list[float]:
-        """The `QUANTILES` of the last times; none before the first."""
-        recent = list(self._recent)
-        return [float(value) for value in np.quantile(recent, QUANTILES)] if recent else []
+# Upper bounds in seconds, from an encoded thumbnail to a large network on a small computer.
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# Clients: of the picture, of the poses, and with a webcam of their own.
+KINDS = ("mjpeg", "poses", "estimate")
 
 
 class Metrics:
-    """Counters that the server fills while it runs. Each is written by one thread."""
+    """The metrics of one server, in a registry of their own. The attributes may be changed from any thread."""
 
     def __init__(self) -> None:
-        self.frames = 0
-        self.people = 0
-        self.dropped = 0
-        self.fps = 0.0
-        self.running = False
-        self.skipped: Counter[str] = Counter()  # Kind of client -> frames it was too slow for.
-        self.refused: Counter[int] = Counter()  # HTTP status -> requests.
-        self.stages = {name: Stage() for name in STAGES}
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.up = Gauge("edgepose_up", "Whether frames of the source are being looked at.", registry=r)
+        self.fps = Gauge("edgepose_fps", "Frames of the source a second, over the last two seconds.", registry=r)
+        self.people = Gauge("edgepose_people", "People in the newest frame.", registry=r)
+        self.frames = Counter("edgepose_frames", "Frames of the source that were looked at.", registry=r)
+        self.dropped = Counter("edgepose_frames_dropped", "Frames of a live source passed over for newer ones.", registry=r)
+        self.skipped = Counter("edgepose_frames_skipped", "Frames that viewers were too slow for.", ["kind"], registry=r)
+        self.refused = Counter("edgepose_requests_refused", "Requests that were refused.", ["status"], registry=r)
+        self._clients = Gauge("edgepose_clients", "Clients that are connected.", ["kind"], registry=r)
+        seconds = Histogram("edgepose_stage_seconds", "Time that each stage took.", ["stage"], registry=r, buckets=BUCKETS)
+        self.stages = {name: seconds.labels(name) for name in STAGES}
+        for kind in KINDS[:2]:
+            self.skipped.labels(kind)  # Shown from the start, as 0.
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> AbstractContextManager[object]:
         """Time what is done in the `with` statement."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages[stage].add(time.perf_counter() - started)
+        return self.stages[stage].time()
 
-    def render(self, clients: Counter[str]) -> str:
-        """The text, with `clients` by their kind."""
-        lines: list[str] = []
-
-        def family(name: str, kind: str, text: str, values: dict[str, float]) -> None:
-            lines.extend((f"# HELP edgepose_{name} {text}", f"# TYPE edgepose_{name} {kind}"))
-            lines.extend(f"edgepose_{name}{labels} {value:.9g}" for labels, value in values.items())
-
-        family("up", "gauge", "Whether frames of the source are being looked at.", {"": self.running})
-        family("fps", "gauge", "Frames of the source a second, over the last two seconds.", {"": self.fps})
-        family("people", "gauge", "People in the newest frame.", {"": self.people})
-        family("frames_total", "counter", "Frames of the source that were looked at.", {"": self.frames})
-        family("frames_dropped_total", "counter", "Frames of a live source passed over for newer ones.", {"": self.dropped})
-        kinds = ("mjpeg", "poses", "estimate")
-        family("clients", "gauge", "Who is connected.", {f'{{kind="{kind}"}}': clients[kind] for kind in kinds})
-        skipped = {f'{{kind="{kind}"}}': float(self.skipped[kind]) for kind in kinds[:2]}
-        family("frames_skipped_total", "counter", "Frames that viewers were too slow for.", skipped)
-        refused = {f'{{status="{status}"}}': float(count) for status, count in sorted(self.refused.items())}
-        family("requests_refused_total", "counter", "Requests that were refused.", refused)
-        times: dict[str, float] = {}
-        for name, stage in self.stages.items():
-            for quantile, value in zip(QUANTILES, stage.quantiles(), strict=False):
-                times[f'{{stage="{name}",quantile="{quantile:g}"}}'] = value
-            times[f'_sum{{stage="{name}"}}'] = stage.total
-            times[f'_count{{stage="{name}"}}'] = stage.count
-        family("stage_seconds", "summary", f"Time of each stage; quantiles over the last {RECENT}.", times)
-        return "\n".join(lines) + "\n"
+    def text(self, clients: Tally[str]) -> bytes:
+        """All of it as text, with the number of `clients` of each kind."""
+        for kind in KINDS:
+            self._clients.labels(kind).set(clients[kind])
+        return generate_latest(self.registry)

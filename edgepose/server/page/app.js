@@ -1,16 +1,16 @@
 "use strict";
-// Two ways to look: at the server's source (its picture by /stream.mjpg, its figures by /ws/poses), or at the visitor's own
-// webcam (frames to /ws/estimate, people back, drawn here). One runs at a time, and none while the page is hidden.
+// The page shows the server's source (the picture by /stream.mjpg, the figures by /ws/poses), or the visitor's own webcam (its
+// frames go to /ws/estimate, and the people that come back are drawn here). One runs at a time, and none while it is hidden.
 
 const part = (id) => document.getElementById(id);
 const RETRY_MS = 1500;      // Between tries to reach the server.
-const STALE_MS = 3000;      // Without a frame for so long, the picture is called what it is: old.
-const FRAME_SIDE_PX = 640;  // Longer side of a webcam frame as it is sent: more than the network looks at.
+const STALE_MS = 3000;      // Without a frame for so long, the page says that the picture is old.
+const FRAME_SIDE_PX = 640;  // Longer side of a webcam frame as it is sent: more than the network needs.
 const FRAME_QUALITY = 0.8;
-const FRAME_MS = 33;        // Between frames at least: cameras give thirty a second.
+const FRAME_MS = 33;        // The least time between frames: cameras give thirty a second.
 
-let info = null;   // What the server says of itself.
-let mode = null;   // What runs: an object with stop(), or null.
+let info = null;   // The answer of /info.
+let mode = null;   // The view that runs: an object with stop(), or null.
 let wanted = null; // "watch" or "webcam".
 
 function say(state, text, message = "") {
@@ -111,7 +111,7 @@ function watch() {
           connect();
           return;
         }
-      } catch { // It is gone: then it may come back with another source.
+      } catch { // The server is gone, and may come back with another source.
         part("state").dataset.state = "waiting";
       }
       again();
@@ -142,7 +142,7 @@ function watch() {
 
 function webcam() {
   const video = document.createElement("video");
-  const frame = document.createElement("canvas"); // What is sent, and what is drawn on when the answer is there.
+  const frame = document.createElement("canvas"); // Is sent, and drawn on when the answer has come.
   let camera = null;
   let connection = null;
   let retry = null;
@@ -202,7 +202,7 @@ function webcam() {
     };
   }
 
-  // One frame is under way at a time; the next one is taken when the answer is there, so none is old.
+  // One frame is sent at a time; the next one is taken when the answer has come, so none is old.
   function send() {
     taken = performance.now();
     const scale = Math.min(1, FRAME_SIDE_PX / Math.max(video.videoWidth, video.videoHeight));
@@ -291,7 +291,7 @@ function drawPeople(pen, people, width) {
   }
 }
 
-// ---- Which of the two.
+// ---- The choice between the two.
 
 function choose(name) {
   wanted = name;

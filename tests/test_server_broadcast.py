@@ -10,14 +10,18 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
-from serving import Camera
+from serving import Camera, sample
 
 from edgepose.media.sources import open_source
-from edgepose.server.audience import Audience
-from edgepose.server.hub import Hub
+from edgepose.server.broadcast import Broadcast
+from edgepose.server.inference import SourceInference
 from edgepose.server.results import Result
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def framed(message: bytes) -> bytes:
+    return b"<%b>" % message
 
 
 class Viewer:
@@ -28,33 +32,34 @@ class Viewer:
         self.is_gone = False
         self.received: list[bytes] = []
 
-    def write(self, data: bytes) -> None:
-        self.received.append(data)
+    def write(self, messages: list[bytes], encoded: bytes) -> None:
+        assert b"".join(b"<%b>" % message for message in messages) == encoded
+        self.received.append(b"".join(messages))
 
     def abort(self) -> None:
         self.is_gone = True
 
 
 class Stage:
-    """A camera, its hub, and an audience that sees the numbers of the frames since, each made with a comma."""
+    """A camera, its inference, and an broadcast that sees the numbers of the frames since, each made with a comma."""
 
-    def __init__(self, hub: Hub, camera: Camera, **options: float) -> None:
-        self.hub = hub
+    def __init__(self, inference: SourceInference, camera: Camera, **options: float) -> None:
+        self.inference = inference
         self.camera = camera
         self.made: list[int] = []
-        self.audience = Audience(hub, "poses", self._make, **{"rate": 1000.0, "patience_s": 20.0, **options})
+        self.broadcast = Broadcast(inference, "poses", self._make, framed, **{"rate": 1000.0, "patience_s": 20.0, **options})
 
     async def _make(self, result: Result, since: int) -> list[bytes]:
         self.made.append(result.number)
-        people = [*self.hub.between(since, result.number), result.people]
+        people = [*self.inference.between(since, result.number), result.people]
         return [b"%d," % each.number for each in people]
 
     async def show(self, count: int = 1) -> None:
         """Show so many frames, and wait until the last has been looked at."""
         for _ in range(count):
-            number = self.hub.metrics.frames
+            number = self.inference.frames
             self.camera.show(PHOTO)
-            await until(lambda: self.hub.metrics.frames > number)  # noqa: B023
+            await until(lambda: self.inference.frames > number)  # noqa: B023
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -63,17 +68,17 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def on_stage(estimator, use: Callable[[Stage], Awaitable[None]], **options: float) -> None:
-    """Run `use` with an audience of a camera."""
+    """Run `use` with an broadcast of a camera."""
     camera = Camera()
 
     async def run() -> None:
-        hub = Hub(estimator, camera.open)
-        hub.start()
+        inference = SourceInference(estimator, camera.open)
+        inference.start()
         try:
-            await asyncio.wait_for(use(Stage(hub, camera, **options)), 20)
+            await asyncio.wait_for(use(Stage(inference, camera, **options)), 20)
         finally:
-            hub.dismiss()
-            await asyncio.to_thread(hub.close)
+            inference.release_viewers()
+            await asyncio.to_thread(inference.close)
 
     asyncio.run(run())
 
@@ -81,12 +86,12 @@ def on_stage(estimator, use: Callable[[Stage], Awaitable[None]], **options: floa
 def test_everybody_sees_every_frame_which_is_made_once(tiny_estimator):
     async def use(stage: Stage) -> None:
         viewers = [Viewer() for _ in range(3)]
-        watching = [asyncio.create_task(stage.audience.watch(viewer)) for viewer in viewers]
+        watching = [asyncio.create_task(stage.broadcast.watch(viewer)) for viewer in viewers]
         for number in range(1, 5):
             await stage.show()
             await until(lambda: stage.made[-1:] == [number])  # noqa: B023
         assert stage.made == [1, 2, 3, 4]
-        stage.hub.dismiss()
+        stage.inference.release_viewers()
         await asyncio.gather(*watching)
         assert [viewer.received for viewer in viewers] == [[b"1,", b"2,", b"3,", b"4,"]] * 3
 
@@ -98,15 +103,15 @@ def test_nothing_is_made_while_nobody_watches(tiny_estimator):
         await stage.show(3)
         assert stage.made == []
         first, second = Viewer(), Viewer()
-        watching = asyncio.create_task(stage.audience.watch(first))
+        watching = asyncio.create_task(stage.broadcast.watch(first))
         await until(lambda: first.received)
         watching.cancel()
         await stage.show()  # Ends it: nobody is there any more.
-        await until(lambda: stage.audience._giving is None)
+        await until(lambda: stage.broadcast._sending is None)
         made = len(stage.made)
         await stage.show(3)
         assert len(stage.made) == made
-        watching = asyncio.create_task(stage.audience.watch(second))
+        watching = asyncio.create_task(stage.broadcast.watch(second))
         await until(lambda: second.received)
         # Both began with the newest that there was, alone.
         assert (first.received[0], second.received[0]) == (b"3,", b"7,")
@@ -118,10 +123,10 @@ def test_nothing_is_made_while_nobody_watches(tiny_estimator):
 def test_frames_that_come_faster_than_the_rate_come_together(tiny_estimator):
     async def use(stage: Stage) -> None:
         viewer, late = Viewer(), Viewer()
-        watching = [asyncio.create_task(stage.audience.watch(viewer))]
+        watching = [asyncio.create_task(stage.broadcast.watch(viewer))]
         await stage.show(30)
         await until(lambda: viewer.received[-1:] and viewer.received[-1].endswith(b"30,"))
-        watching.append(asyncio.create_task(stage.audience.watch(late)))
+        watching.append(asyncio.create_task(stage.broadcast.watch(late)))
         await until(lambda: late.received)
         assert b"".join(viewer.received) == b"".join(b"%d," % number for number in range(1, 31))
         assert len(viewer.received) == len(stage.made) < 30
@@ -135,7 +140,7 @@ def test_frames_that_come_faster_than_the_rate_come_together(tiny_estimator):
 def test_who_is_not_ready_misses_it_and_holds_up_nobody(tiny_estimator):
     async def use(stage: Stage) -> None:
         slow, quick = Viewer(), Viewer()
-        watching = [asyncio.create_task(stage.audience.watch(viewer)) for viewer in (slow, quick)]
+        watching = [asyncio.create_task(stage.broadcast.watch(viewer)) for viewer in (slow, quick)]
         for number in range(1, 7):
             slow.is_ready = number in (1, 5, 6)
             await stage.show()
@@ -143,7 +148,7 @@ def test_who_is_not_ready_misses_it_and_holds_up_nobody(tiny_estimator):
         await asyncio.sleep(0)
         assert b"".join(quick.received) == b"1,2,3,4,5,6,"
         assert b"".join(slow.received) == b"1,5,6,"
-        assert stage.hub.metrics.skipped["poses"] == 3
+        assert sample(stage.inference.metrics, "frames_skipped_total", kind="poses") == 3
         assert not slow.is_gone
         for task in watching:
             task.cancel()
@@ -156,7 +161,7 @@ def test_who_is_never_ready_is_let_go(tiny_estimator, frames_come):
     async def use(stage: Stage) -> None:
         stuck, quick = Viewer(), Viewer()
         stuck.is_ready = False
-        watching = [asyncio.create_task(stage.audience.watch(viewer)) for viewer in (stuck, quick)]
+        watching = [asyncio.create_task(stage.broadcast.watch(viewer)) for viewer in (stuck, quick)]
         if frames_come:
             await stage.show()
         await until(lambda: stuck.is_gone)
@@ -174,18 +179,20 @@ def test_it_ends_with_the_source_or_the_server(tiny_estimator, tmp_path, camera_
 
     async def run() -> None:
         camera = Camera()
-        hub = Hub(tiny_estimator, partial(open_source, str(video)) if camera_ends else camera.open, paced=False)
-        stage = Stage(hub, camera)
+        inference = SourceInference(
+            tiny_estimator, partial(open_source, str(video)) if camera_ends else camera.open, paced=False
+        )
+        stage = Stage(inference, camera)
         viewer = Viewer()
-        hub.start()
-        watching = asyncio.create_task(stage.audience.watch(viewer))
+        inference.start()
+        watching = asyncio.create_task(stage.broadcast.watch(viewer))
         if not camera_ends:
             await asyncio.sleep(0)
-            hub.dismiss()
+            inference.release_viewers()
         await asyncio.wait_for(watching, 20)
         assert b"".join(viewer.received).endswith(b"3,") == camera_ends
-        hub.dismiss()
-        await asyncio.to_thread(hub.close)
+        inference.release_viewers()
+        await asyncio.to_thread(inference.close)
 
     asyncio.run(run())
 
@@ -195,8 +202,8 @@ def test_an_error_reaches_whoever_watches(tiny_estimator):
         async def fail(_: Result, __: int) -> list[bytes]:
             raise RuntimeError("a bug")
 
-        audience = Audience(stage.hub, "poses", fail, rate=1000.0, patience_s=20.0)
-        watching = [asyncio.create_task(audience.watch(Viewer())) for _ in range(2)]
+        broadcast = Broadcast(stage.inference, "poses", fail, framed, rate=1000.0, patience_s=20.0)
+        watching = [asyncio.create_task(broadcast.watch(Viewer())) for _ in range(2)]
         await stage.show()
         for task in watching:
             with pytest.raises(RuntimeError, match="a bug"):

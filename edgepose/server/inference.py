@@ -1,7 +1,7 @@
-"""One inference for all viewers: a thread looks at the source, and every viewer takes the newest result when it is ready.
+"""One inference for all viewers: a thread finds the people in each frame of the source, and viewers take the newest result.
 
-Nobody is waited for. The thread only puts the result down and goes on; drawing and encoding happen in another thread, once a
-frame, and only if a viewer asks for the picture.
+The thread waits for no viewer: it keeps the result and goes on. Pictures are drawn and encoded in another thread, once for each
+frame, and only if a viewer asks for them.
 """
 
 from __future__ import annotations
@@ -23,32 +23,31 @@ from edgepose.estimator import EstimatedFrame, PoseEstimator
 from edgepose.hud import Hud
 from edgepose.media.sources import Frame, Source
 from edgepose.server.metrics import Metrics
-from edgepose.server.pose_json import warm_up
 from edgepose.server.results import People, Result
 
 logger = logging.getLogger(__name__)
 
 State = Literal["running", "waiting", "ended", "failed"]
 
-# A live source that its own tries did not bring back is opened anew this often, for as long as the server runs.
+# Seconds between tries to open a live source that is gone, and did not come back by tries of its own.
 RETRY_S = 15.0
-# Pictures of a folder have no clock; this is a second each.
+# The rate of the pictures of a folder, which have no time stamps.
 PICTURES_PER_S = 1.0
-# Results whose people are kept for viewers who get those of several frames at once.
+# The number of results whose people are kept, for messages with the people of several frames.
 RECENT = 64
 
 
-class Hub:
-    """Looks at a source in a thread of its own, and keeps the newest result for whoever asks.
+class SourceInference:
+    """Finds the people in a source, in a thread of its own, and keeps the newest result.
 
     Args:
         estimator: Finds the people.
-        open_frames: Opens the source; called now, and whenever it has to be opened again.
+        open_frames: Opens the source; called at once, and whenever the source has to be opened again.
         track: Give people identities that last from frame to frame.
         smooth: Smooth the keypoints over time; tracks, too.
         loop: Begin files again where they end.
-        paced: Show files at their own rate at most, not as fast as they can be looked at.
-        metrics: Is filled on the way.
+        paced: Look at files at their own rate at most, not as fast as possible.
+        metrics: Counts frames and times of the stages; None: new ones.
 
     Raises:
         SourceError: The source cannot be opened.
@@ -67,36 +66,36 @@ class Hub:
     ) -> None:
         self.metrics = metrics or Metrics()
         self.state: State = "running"
-        self.reason = ""  # Of `state`, where it needs one.
+        self.reason = ""  # The reason of `state`, where it needs one.
+        self.frames = 0  # The number of frames up to now, over all openings of the source.
         self.latest: Result | None = None
         self._recent: deque[People] = deque(maxlen=RECENT)
         self._estimator = estimator
         self._open = open_frames
         self._source = open_frames()
         self.name = PurePath(self._source.name).name or self._source.name
-        self._track, self._smooth, self._again, self._paced = track, smooth, loop, paced
+        self._track, self._smooth, self._repeats, self._paced = track, smooth, loop, paced
         self._meter = Hud()
-        self._dropped_before = 0
-        self._held = 0.0  # Seconds in which frames of this opening were held back to be paced.
+        self._dropped = self._dropped_before = 0  # Frames, up to now, and by openings of the source that have ended.
+        self._held = 0.0  # Seconds for which frames of this opening of the source were held back.
         self._ended = threading.Event()
         self._draw = ThreadPoolExecutor(1, "edgepose-draw")
-        self._thread = threading.Thread(target=self._run, name="edgepose-hub", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edgepose-inference", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._came = asyncio.Event()
+        self._changed = asyncio.Event()
         self._waiting = 0
-        self._dismissed = False
+        self._is_released = False
 
     def start(self) -> None:
-        """Begin; viewers have to be in the event loop that runs now."""
-        warm_up()  # Here, where nobody waits for an answer yet.
+        """Start the thread. Viewers have to run in the event loop of the caller."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     async def newer(self, number: int) -> Result | None:
         """The newest result, once it is newer than result `number`; None when there will be no more."""
         while True:
-            came, latest = self._came, self.latest
-            if self._dismissed:
+            changed, latest = self._changed, self.latest
+            if self._is_released:
                 return None
             if latest is not None and latest.number > number:
                 return latest
@@ -104,9 +103,9 @@ class Hub:
                 return None
             self._waiting += 1
             try:
-                # The thread tells only if somebody waits. So: say so, then look again, then wait.
+                # The thread wakes viewers only if it sees that one waits. So: count this one, look again, and only then wait.
                 if latest is self.latest and self.state not in ("ended", "failed"):
-                    await came.wait()
+                    await changed.wait()
             finally:
                 self._waiting -= 1
 
@@ -114,13 +113,13 @@ class Hub:
         """The people of the results between those with numbers `first` and `last`, as far back as they are kept."""
         return [people for people in self._recent.copy() if first < people.number < last]
 
-    def dismiss(self) -> None:
-        """Send all viewers home. To be called in the event loop, as the server goes down."""
-        self._dismissed = True
+    def release_viewers(self) -> None:
+        """Let `newer` end for all viewers. To be called in the event loop, when the server is to end."""
+        self._is_released = True
         self._wake()
 
     def close(self) -> None:
-        """End the threads, and wait until they have; a camera or server may keep that waiting for a few seconds."""
+        """End the threads and wait for that, which may take a few seconds if a camera or a server does not answer."""
         self._ended.set()
         self._source.close()
         if self._thread.ident is not None:
@@ -131,39 +130,39 @@ class Hub:
         try:
             while True:
                 source = self._source
-                number = self.metrics.frames
+                number = self.frames
                 try:
-                    self._look_at(source)
+                    self._estimate_all(source)
                     failure = ""
                 except SourceError as error:
                     failure = str(error)
                 self._dropped_before += source.dropped
-                looked = self.metrics.frames - number
+                had_frames = self.frames > number
                 if failure and not source.is_live:
-                    self._turn("failed", failure)
-                elif not source.is_live and not (self._again and looked):
-                    self._turn("ended")
+                    self._set_state("failed", failure)
+                elif not source.is_live and not (self._repeats and had_frames):
+                    self._set_state("ended")
                 elif self._reopen(failure):
-                    self._turn("running")
+                    self._set_state("running")
                     continue
                 return
         except EdgePoseError as error:
-            self._turn("failed", str(error))
+            self._set_state("failed", str(error))
         except Exception:
-            logger.exception("the source is looked at no more")
-            self._turn("failed", "an error in the server; its log says more")
+            logger.exception("the thread that looks at the source has ended")
+            self._set_state("failed", "an error in the server; its log says more")
         finally:
-            self.metrics.running = False
+            self.metrics.up.set(0)
 
     def _reopen(self, failure: str) -> bool:
         """Open the source again; False when the server ends first."""
         while not self._ended.is_set():
             if failure:
-                self._turn("waiting", failure)
+                self._set_state("waiting", failure)
                 logger.warning("%s; tried again every %g s", failure, RETRY_S)
                 self._ended.wait(RETRY_S)
             try:
-                # Put down first, then looked whether we are to end: `close` does the two the other way round.
+                # First the source is set, then `_ended` is read; `close` does it the other way round. So one of them closes it.
                 self._source = self._open()
             except SourceError as error:
                 failure = str(error)
@@ -173,7 +172,8 @@ class Hub:
             self._source.close()
         return False
 
-    def _look_at(self, source: Source) -> None:
+    def _estimate_all(self, source: Source) -> None:
+        """Find the people in all frames of `source`."""
         read_at: dict[int, float] = {}
         self._held = 0.0
         timed = replace(source, _frames=self._read(source, read_at))
@@ -181,10 +181,10 @@ class Hub:
         with source, closing(self._estimator.stream(timed, track=self._track, smooth=self._smooth)) as frames:
             for frame in frames:
                 now = time.perf_counter()
-                self.metrics.stages["estimate"].add(now - self._held - read_at.pop(frame.index))
+                self.metrics.stages["estimate"].observe(now - self._held - read_at.pop(frame.index))
                 if self._paced and not source.is_live:
                     clock = frame.timestamp if source.kind != "images" else frame.index / PICTURES_PER_S
-                    # What is late is not made up for in a rush: the clock is set back instead.
+                    # After a delay, the frames do not catch up: the clock is set back instead.
                     started = now - clock if started is None else max(started, now - clock)
                     self._ended.wait(max(0.0, started + clock - now))
                     self._held += time.perf_counter() - now
@@ -194,7 +194,7 @@ class Hub:
                     self._publish(frame, source)
 
     def _read(self, source: Source, read_at: dict[int, float]) -> Iterator[Frame]:
-        """The frames of `source`; when each came is noted in `read_at`."""
+        """The frames of `source`; the time at which each came is put into `read_at`."""
         while True:
             with self.metrics.timed("read"):
                 frame = next(source, None)
@@ -206,26 +206,30 @@ class Hub:
     def _publish(self, frame: EstimatedFrame, source: Source) -> None:
         self._meter.count()
         metrics = self.metrics
-        metrics.frames += 1
-        metrics.running = True
-        metrics.people, metrics.fps, metrics.dropped = len(frame.poses), self._meter.fps, self._dropped_before + source.dropped
-        facts = {"fps": round(metrics.fps, 2), "dropped": metrics.dropped}
-        people = People(metrics.frames, frame, facts)
+        dropped = self._dropped_before + source.dropped
+        metrics.dropped.inc(dropped - self._dropped)
+        self.frames, self._dropped = self.frames + 1, dropped
+        metrics.frames.inc()
+        metrics.up.set(1)
+        metrics.people.set(len(frame.poses))
+        metrics.fps.set(self._meter.fps)
+        people = People(self.frames, frame, {"fps": round(self._meter.fps, 2), "dropped": dropped})
         self._recent.append(people)
         self.latest = Result(people, frame, self._draw, metrics)
         if self._waiting:
-            self._tell()
+            self._notify()
 
-    def _turn(self, state: State, reason: str = "") -> None:
+    def _set_state(self, state: State, reason: str = "") -> None:
         self.state, self.reason = state, reason
         if state != "running":
-            self.metrics.running, self.metrics.fps = False, 0.0
-        self._tell()
+            self.metrics.up.set(0)
+            self.metrics.fps.set(0)
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
-        self._came.set()
-        self._came = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
-from serving import WAIT_S, Camera, Served, serving, until
+from serving import WAIT_S, Camera, Served, sample, serving, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -50,7 +50,7 @@ def test_each_frame_has_its_message(tiny_estimator):
         client.send("whatever a client says is not kept")
         camera.show(PHOTO)
         assert json.loads(client.recv(WAIT_S))["frame"] == 3
-        assert server.site.metrics.stages["encode"].count == 0  # Nobody asked for pictures.
+        assert sample(server.site.metrics, "stage_seconds_count", stage="encode") == 0  # Nobody asked for pictures.
 
 
 def test_frames_that_come_fast_have_their_messages_too(tiny_estimator):
@@ -59,7 +59,7 @@ def test_frames_that_come_fast_have_their_messages_too(tiny_estimator):
         until(lambda: server.site._clients.now["poses"] == 1)
         for number in range(1, 21):
             camera.show(PHOTO)
-            until(lambda: server.site.metrics.frames == number)  # noqa: B023
+            until(lambda: server.inference.frames == number)  # noqa: B023
         assert [json.loads(client.recv(WAIT_S))["frame"] for _ in range(20)] == list(range(20))
 
 
@@ -69,7 +69,7 @@ def test_the_end_of_a_video_closes_with_its_reason(tiny_estimator, tmp_path):
         for _ in range(2):  # Also for those who come when it is over.
             with dial(server, "/ws/poses") as client:
                 assert closing(client) == (1000, "ended")
-        assert server.site.metrics.frames == 4
+        assert server.inference.frames == 4
 
 
 def test_clients_are_counted_and_forgotten(tiny_estimator):
@@ -168,9 +168,9 @@ def test_who_reads_nothing_keeps_no_place_when_the_source_ends(tiny_estimator):
         )
         now = server.site._clients.now
         until(lambda: now["poses"] == 1)
-        (peer,) = server.site._poses._written
+        (peer,) = server.site._poses._written_at
         peer.writable.clear()  # As if more had been written than the system has room for.
-        server.hub.dismiss()
+        server.inference.release_viewers()
         until(lambda: now["poses"] == 0)
 
 
