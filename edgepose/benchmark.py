@@ -124,7 +124,7 @@ def benchmark(
                 pass
             whole_s += time.perf_counter() - started
             measured += count
-    stages = _stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3))
+    stages = time_stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3))
     machine = {
         "processor": processor(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -188,7 +188,7 @@ class _BareNetwork:
         return count / seconds, seconds
 
 
-def _again_and_again(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
+def repeated(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
     """Frames of a source that begins again where it ends, numbered and timed as one."""
     index, offset, last = 0, 0.0, -1 / 30
     while True:
@@ -204,18 +204,18 @@ def _again_and_again(open_frames: Callable[[], Source]) -> Generator[Frame, None
 
 def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source]) -> Generator[NDArray[np.uint8], None, None]:
     """Annotated pictures, made as `edgepose run --track --save` makes them."""
-    frames = _again_and_again(open_frames)
-    source = Source("benchmark", "video", frames, _release=frames.close)
+    frames = repeated(open_frames)
+    source = Source("benchmark", "video", frames, release=frames.close)
     with closing(estimator.stream(source, track=True)) as results:
         for frame in results:
             yield draw_poses(frame.image, frame.poses)
 
 
-def _stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, NDArray[np.float64]]:
+def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of each stage (M,), one frame after the other."""
     tracker = Tracker()
     times: list[list[float]] = []
-    with closing(_again_and_again(open_frames)) as frames:
+    with closing(repeated(open_frames)) as frames:
         for _ in range(count + 1):
             clock = [time.perf_counter()]
 

@@ -1,4 +1,4 @@
-"""People onto a picture: limbs, joints and identities.
+"""Drawing on pictures: people with their limbs, joints and identities, and the figures in the corner of a live picture.
 
 All lines of a colour go to OpenCV in one call; joints are lines of no length, which its round line ends turn into discs.
 """
@@ -33,6 +33,7 @@ _PALETTE: dict[tuple[str, str], Colour] = {
 _MIDDLE: Colour = (240, 240, 240)
 _PARTS = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
 _OUTLINE: Colour = (24, 24, 24)
+_TEXT: Colour = (240, 240, 240)
 
 # A line is this part of the picture's shorter side: 4 px at 720p, 7 at 1080p.
 _THICKNESS = 1 / 160
@@ -105,6 +106,28 @@ def draw_poses(
         for number, person, found in zip(poses.ids.tolist(), poses.keypoints, shown, strict=True):
             if found.any():
                 _write_id(canvas, number, person[found], width)
+    return canvas
+
+
+def draw_figures(image: NDArray[np.uint8], *, fps: float, people: int, dropped: int = 0) -> NDArray[np.uint8]:
+    """`image` (H, W, 3) uint8 BGR as a new image, with the rate and the counts of a live picture at its top left.
+
+    Args:
+        image: The picture.
+        fps: Frames a second.
+        people: The people in this frame.
+        dropped: Frames that were passed over so far; not written while there are none.
+    """
+    canvas = image.copy()
+    words = [f"{fps:.1f} FPS", f"{people} {'person' if people == 1 else 'people'}"]
+    text, font = "   ".join([*words, f"{dropped} dropped"] if dropped else words), cv2.FONT_HERSHEY_SIMPLEX
+    scale = max(0.4, min(image.shape[:2]) / 800)
+    stroke = max(1, round(2 * scale))
+    (wide, high), _ = cv2.getTextSize(text, font, scale, stroke)
+    margin = round(0.5 * high)
+    # On a dark rectangle, so that it can be read on any background.
+    cv2.rectangle(canvas, (0, 0), (wide + 2 * margin, high + 2 * margin), _OUTLINE, cv2.FILLED)
+    cv2.putText(canvas, text, (margin, high + margin), font, scale, _TEXT, stroke, cv2.LINE_AA)
     return canvas
 
 

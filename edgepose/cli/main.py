@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
                 source,
                 sinks=sinks,
                 window=window,
-                hud=options.hud,
+                figures=options.figures,
                 track=options.track,
                 smooth=options.smooth,
                 progress=lambda frames: _progress(frames, source.total, "frames"),
@@ -309,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--show", action="store_true", help="show the annotated frames in a window (q ends, s saves, space pauses)"
     )
-    run.add_argument("--no-hud", dest="hud", action="store_false", help="no rate and counts on the frames shown")
+    run.add_argument("--no-hud", dest="figures", action="store_false", help="no rate and counts on the frames shown")
     add_source_options(run)
     run.add_argument("--save", type=Path, metavar="PATH", help="write annotated pictures: an image, a video, or a folder")
     run.add_argument("--json", metavar="PATH", help="write the poses: a file, a folder for openpose, or - for standard output")

@@ -59,7 +59,7 @@ def open_source(
     opened.files = opened.files or source_files(source)
     if read_ahead and opened.name != _ARRAYS:
         opened = read_in_thread(opened, open_it)
-    opened._frames = itertools.islice(opened._frames, max_frames)
+    opened.frames = itertools.islice(opened.frames, max_frames)
     if max_frames is not None:
         opened.total = min(max_frames, max_frames if opened.total is None else opened.total)
     return opened

@@ -20,8 +20,8 @@ from typing import Literal
 
 from edgepose.errors import EdgePoseError, SourceError
 from edgepose.estimator import EstimatedFrame, PoseEstimator
-from edgepose.hud import Hud
 from edgepose.media.sources import Frame, Source
+from edgepose.meter import Meter
 from edgepose.server.metrics import Metrics
 from edgepose.server.pose_json import warm_up
 from edgepose.server.results import People, Result
@@ -75,7 +75,7 @@ class Hub:
         self._source = open_frames()
         self.name = PurePath(self._source.name).name or self._source.name
         self._track, self._smooth, self._again, self._paced = track, smooth, loop, paced
-        self._meter = Hud()
+        self._meter = Meter()
         self._dropped_before = 0
         self._held = 0.0  # Seconds in which frames of this opening were held back to be paced.
         self._ended = threading.Event()
@@ -176,7 +176,7 @@ class Hub:
     def _look_at(self, source: Source) -> None:
         read_at: dict[int, float] = {}
         self._held = 0.0
-        timed = replace(source, _frames=self._read(source, read_at))
+        timed = replace(source, frames=self._read(source, read_at))
         started: float | None = None
         with source, closing(self._estimator.stream(timed, track=self._track, smooth=self._smooth)) as frames:
             for frame in frames:
