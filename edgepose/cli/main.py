@@ -21,13 +21,12 @@ import edgepose
 from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.cli.serve import add_serve_options, serve
 from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
+from edgepose.media.kinds import POSES
 from edgepose.process import ended_by_signals, fill_standard_streams, lean_imports
 
 if TYPE_CHECKING:
     from edgepose.media.sources import Source
     from edgepose.watch import Watched
-
-FORMATS = ("json", "jsonl", "coco", "openpose")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -313,7 +312,7 @@ def _parser() -> argparse.ArgumentParser:
     add_source_options(run)
     run.add_argument("--save", type=Path, metavar="PATH", help="write annotated pictures: an image, a video, or a folder")
     run.add_argument("--json", metavar="PATH", help="write the poses: a file, a folder for openpose, or - for standard output")
-    run.add_argument("--format", choices=FORMATS, help="of --json; default: json for images, jsonl for videos and cameras")
+    run.add_argument("--format", choices=tuple(POSES), help="of --json; default: json for images, jsonl for videos and cameras")
     run.add_argument("--max-frames", type=whole(0), metavar="N", help="stop after N frames")
 
     served = commands.add_parser("serve", help="the live picture in a browser, and poses over HTTP and WebSocket")

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from edgepose.prefetch import Prefetch
 
+# Gives the annotated frame, (H, W, 3) uint8 BGR: what nobody asks for is not drawn.
+Picture = Callable[[], NDArray[np.uint8]]
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -63,6 +66,11 @@ class Source:
     release: Callable[[], object] = field(default=lambda: None, repr=False)
     prefetch: Prefetch[Frame] | None = field(default=None, repr=False)
     files: Sequence[Path] = field(default=(), repr=False)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether its frames have times: those of videos, cameras and streams have, pictures have not."""
+        return self.kind != "images"
 
     @property
     def dropped(self) -> int:

@@ -15,8 +15,7 @@ from edgepose.addresses import showable
 from edgepose.errors import InputError, OutputError, SourceError
 from edgepose.media.files import write_file
 from edgepose.media.headers import Header, bare, read_header
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from edgepose.media.kinds import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 
 # OpenCV's own bound, which it reads when it is imported: a program that sets it before has it respected here, too.
 OPENCV_BOUND = "OPENCV_IO_MAX_IMAGE_PIXELS"

@@ -15,17 +15,21 @@ from edgepose.errors import OutputError
 from edgepose.geometry import fit_letterbox
 from edgepose.media.captures import DEFAULT_FPS
 from edgepose.media.files import Arrival, unwritable
-from edgepose.media.frames import Frame
+from edgepose.media.frames import Frame, Picture, Source
 from edgepose.media.images import check_image
+from edgepose.media.kinds import VIDEO_CODECS as VIDEO_CODECS
 from edgepose.media.outputs import check_folder, spare_source
+from edgepose.poses import Poses
 
 logger = logging.getLogger(__name__)
 
-# Codecs that the FFmpeg inside OpenCV's wheels can write (H.264 is not among them) and every desktop player reads.
-VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
-
 # The codecs take even sides only (OpenCV cuts odd ones), and VP8 fails on tiny ones.
 MIN_SIDE = 16
+
+
+def open_sink(path: str | Path, source: Source, name: str) -> VideoSink:
+    """The sink for an annotated video of `source`, at its rate."""
+    return VideoSink(path, source.fps)
 
 
 class VideoSink:
@@ -54,8 +58,9 @@ class VideoSink:
         self._size = (0, 0)  # ... and of the video.
         self._count = 0
 
-    def write(self, frame: Frame, image: NDArray[np.uint8]) -> None:
-        """Append `image` (H, W, 3) uint8 BGR, which was made from `frame`."""
+    def write(self, frame: Frame, poses: Poses, picture: Picture) -> None:
+        """Append the annotated `picture` of `frame`."""
+        image = picture()
         check_image(image)
         if self._writer is None:
             spare_source(self._path, frame.path)
