@@ -1,4 +1,4 @@
-"""The command `edgepose serve`: its options, the token, and what it prints. The server's packages are imported when it runs."""
+"""The command `edgepose serve`. The packages that the server needs are imported when it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
-from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, rate, whole
 from edgepose.errors import InputError, MissingExtraError
 from edgepose.server.limits import Limits
 
@@ -23,40 +23,31 @@ TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
 
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `edgepose serve`."""
-    parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="as of `run`; without one, only webcams and pictures of visitors are looked at",
+    """Add the options of `edgepose serve`."""
+    add = parser.add_argument
+    about = (
+        "The source to serve, named as for `edgepose run`. Without one, people are found only in the webcams and pictures of "
+        "visitors."
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
-    parser.add_argument("--port", type=whole(0), default=8000, help="0 is any free one (default: %(default)s)")
-    parser.add_argument(
-        "--token",
-        metavar="T",
-        help=f"asked of every visitor; also by {TOKEN_VARIABLE}; default: none on this machine, else one is made and printed",
+    add("source", nargs="?", metavar="SOURCE", help=about)
+    about = "Listen on this address; 0.0.0.0 is every address of this machine. The default is %(default)s."
+    add("--host", default="127.0.0.1", help=about)
+    add("--port", type=whole(0), default=8000, help="Listen on this port; 0 is any free one. The default is %(default)s.")
+    about = (
+        f"Ask every visitor for this token, which {TOKEN_VARIABLE} in the environment sets, too. By default, one is made and "
+        "printed if other machines can connect, and none is asked for if they cannot."
     )
-    parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a name that the server is called by; repeatable"
-    )
-    parser.add_argument("--max-clients", type=whole(1), default=64, metavar="N", help="at a time (default: %(default)s)")
-    parser.add_argument("--loop", action="store_true", help="begin files again where they end")
-    parser.add_argument("--no-pace", dest="paced", action="store_false", help="look at files as fast as it goes")
-    parser.add_argument(
-        "--stream-fps",
-        type=_rate,
-        default=Limits.picture_rate,
-        metavar="FPS",
-        help="pictures a second for viewers at most (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--stream-height",
-        type=whole(1),
-        default=Limits.picture_height,
-        metavar="PX",
-        help="of these pictures at most; what is higher is halved until it fits (default: %(default)s)",
-    )
+    add("--token", help=about)
+    about = "Answer to this host name, too. The option may be repeated."
+    add("--allow-host", action="append", default=[], metavar="NAME", help=about)
+    about = "Serve at most N visitors at a time. The default is %(default)s."
+    add("--max-clients", type=whole(1), default=64, metavar="N", help=about)
+    add("--loop", action="store_true", help="Begin files again where they end.")
+    add("--no-pace", dest="paced", action="store_false", help="Go through files as fast as possible, not at their own rate.")
+    about = "Send viewers at most this many pictures a second. The default is %(default)g."
+    add("--stream-fps", type=rate, default=Limits.picture_rate, metavar="FPS", help=about)
+    about = "Halve pictures for viewers until they are at most H pixels high. The default is %(default)s."
+    add("--stream-height", type=whole(1), default=Limits.picture_height, metavar="H", help=about)
     add_source_options(parser)
     add_estimator_options(parser)
 
@@ -106,16 +97,6 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} given; expected a number above 0, to 1000")
-    return rate
-
-
 def _token(options: argparse.Namespace, is_private: bool) -> str | None:
     token: str | None = (os.environ.get(TOKEN_VARIABLE) or None) if options.token is None else options.token
     if token is None:
@@ -126,7 +107,7 @@ def _token(options: argparse.Namespace, is_private: bool) -> str | None:
 
 
 def _called(listening: socket.socket) -> str:
-    """What others reach this server by: its address, or the machine's name where it listens on all."""
+    """The host in the address of this server: the one that it listens on, or the machine's name where it listens on all."""
     host = str(listening.getsockname()[0])
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         return socket.gethostname()
