@@ -1,6 +1,6 @@
 """Measures the frame rate of a model with everything around it, against its bare network on the same device in the same run.
 
-The two are measured in turns of a second or so, so that whatever else the machine does meets both alike. "Bare" is what
+The two are measured in turns of about a second, so that other load on the machine affects both alike. "Bare" is what
 OpenVINO's own benchmark_app measures: an asynchronous queue of the same compiled network, fed with a buffer that is already
 there, its outputs left unread.
 """
@@ -64,7 +64,7 @@ class Benchmark:
 
     @property
     def ratio(self) -> float:
-        """How much of the bare network's rate is left of it."""
+        """The rate end to end as a part of the bare network's rate."""
         return self.end_to_end_fps / self.network_fps
 
     def quantiles(self, stage: str) -> list[float]:

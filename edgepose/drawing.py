@@ -79,7 +79,7 @@ def draw_poses(
     if not shown.any():
         return canvas
     width = max(1, round(min(image.shape[:2]) * _THICKNESS)) if thickness is None else max(1, thickness)
-    # NaN is no number for the cast; what it becomes is not shown.
+    # NaN cannot be cast to an integer; the points that are not shown become 0.
     points = (np.where(shown[..., None], poses.keypoints, 0) * (1 << _SHIFT)).round().astype(np.int32)
     style = _style(poses.skeleton)
     bones = points[:, style.limbs]  # (N, L, 2, 2)
@@ -132,7 +132,7 @@ def draw_figures(image: NDArray[np.uint8], *, fps: float, people: int, dropped: 
 
 
 def _canvas(image: NDArray[np.uint8], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """What to draw on: `out`, or a new image, with the content of `image`."""
+    """The array to draw on: `out`, or a new image, with the content of `image`."""
     if out is None:
         return image.copy()
     if out.shape != image.shape or out.dtype != np.uint8 or not (out.flags.c_contiguous and out.flags.writeable):
@@ -169,7 +169,7 @@ def _write_id(canvas: NDArray[np.uint8], number: int, found: NDArray[np.float32]
 
 
 class _Style(NamedTuple):
-    """How a skeleton is drawn. Sizes of discs are in line widths; what has a colour or a size are indices."""
+    """The colours and sizes of a skeleton. Sizes of discs are in line widths; limbs and joints are given by their indices."""
 
     limbs: NDArray[np.intp]  # (L, 2) keypoints
     limb_colours: list[tuple[Colour, NDArray[np.intp]]]

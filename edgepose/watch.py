@@ -1,10 +1,10 @@
-"""A source watched to its end: people found and followed in one thread; drawn, shown and written in the caller's.
+"""Watches a source to its end: people are found and tracked in one thread; drawn, shown and written in the caller's.
 
     reading thread           estimating thread (files)                                     caller's thread
     source, newest or all -> network on frame n+1, while n is decoded and tracked       -> draw, show, write n-1
 
-Queues between them hold two frames at most, and whoever is early waits. What is live has no estimating thread: a frame that
-waits in a queue is an old frame.
+Queues between them hold two frames at most, and a thread that is early waits. A live source has no estimating thread: a frame
+that waits in a queue is an old frame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgepose.prefetch import Prefetch
 
 @dataclass(frozen=True)
 class Watched:
-    """How much was seen of a source.
+    """The counts of a run over a source.
 
     Attributes:
         frames: The frames in which people were looked for.

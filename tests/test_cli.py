@@ -52,7 +52,7 @@ def run(*arguments: object) -> int:
 
 
 def failure(capsys: pytest.CaptureFixture[Any]) -> str:
-    """What stderr says, which has to be one line and no traceback."""
+    """The message on stderr, which has to be one line and no traceback."""
     text = capsys.readouterr().err
     lines = [line for line in text.splitlines() if line.startswith("edgepose:")]
     assert len(lines) == 1, text

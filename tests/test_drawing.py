@@ -116,7 +116,7 @@ def test_the_number_of_somebody_at_the_edge_is_whole(left: float, top: float) ->
 
 
 def shin_width(height: int, thickness: int | None = None) -> float:
-    """How many pixels across a coloured shin is, in a picture of this height."""
+    """The width in pixels of a coloured shin in a picture of this height."""
     image = draw_poses(blank(height, 2 * height), standing(height=0.8 * height), thickness=thickness)
     row = image[round(20 + 0.85 * 0.8 * height)].astype(int)
     return float((np.ptp(row, axis=1) > 60).sum() / 2)

@@ -1,4 +1,4 @@
-"""Where results go: names of pictures, the four formats of keypoints, and what is kept when a run ends early."""
+"""Sinks: names of pictures, the four formats of keypoints, and the results that stay when a run ends early."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def run(source: Any, count: int | None = None, **outputs: Any) -> None:
-    """What `edgepose run` does, with a network that finds as many people as the frame's number."""
+    """`edgepose run`, with a network that finds as many people as the frame's number."""
     with open_source(source, max_frames=count) as frames, open_sinks(frames, **outputs) as sinks:
         for item in frames:
             sinks.write(item, people(item.index), lambda image=item.image: 255 - image)

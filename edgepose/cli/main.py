@@ -1,4 +1,4 @@
-"""The command `edgepose`: parses, calls, prints. No logic of its own.
+"""The command `edgepose`: parses the command line, calls the library, and prints. It has no logic of its own.
 
 Exit status: 0 done; 1 the work failed, with one line on stderr; 2 wrong usage; 130 interrupted, what was computed is kept.
 Before anything is written, all is checked: the options, the outputs, the screen, the source and the model.
@@ -158,7 +158,7 @@ def _eval(options: argparse.Namespace) -> int:
         progress: Iterable[dict[str, Any]] = _progress(images, None, "images")
         return progress
 
-    # Precision and recall over all confidences are what AP is made of: nobody is left out, as in `run`.
+    # AP is computed from precision and recall over all confidences, so that nobody is left out, as `run` does.
     estimator = make_estimator(options, min_score=LEAST_SCORE, min_confidence=0.0)
     evaluation = evaluate(
         estimator,

@@ -16,8 +16,8 @@ from edgepose.cli.options import add_estimator_options, add_source_options, make
 from edgepose.errors import InputError, MissingExtraError
 from edgepose.server.limits import Limits
 
-# Of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: there are enough tokens of
-# eight letters for three hundred years.
+# The least length of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: to try
+# all tokens of eight letters takes three hundred years.
 MIN_TOKEN = 8
 TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
 
@@ -54,8 +54,8 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    # Before OpenCV is imported, which reads them then. It decodes no more for a visitor, whatever a file says of itself
-    # (whoever has larger pictures as the source raises it), and writes no line into the log for each row of a damaged picture.
+    # Set before OpenCV is imported, which reads them then. It decodes no larger picture for a visitor (a user whose source has
+    # larger ones raises the bound), and does not log a line for each row of a damaged picture.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(Limits.upload_pixels))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgepose.prefetch import Prefetch
 
-# Gives the annotated frame, (H, W, 3) uint8 BGR: what nobody asks for is not drawn.
+# A function that returns the annotated frame, (H, W, 3) uint8 BGR, so that it is drawn only if it is needed.
 Picture = Callable[[], NDArray[np.uint8]]
 
 

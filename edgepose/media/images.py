@@ -1,4 +1,4 @@
-"""One picture: from a file to the array that everything else works on, and back."""
+"""Reads image files as arrays, checks arrays, and writes them as image files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _UPRIGHT: dict[int, tuple[bool, int | None]] = {
 
 
 def check_image(image: object) -> None:
-    """Make sure that `image` is what edgepose works on: an array (H, W, 3) uint8, blue, green, red.
+    """Make sure that `image` is an array (H, W, 3) uint8 in the order blue, green, red.
 
     Raises:
         InputError: It is something else.

@@ -1,7 +1,7 @@
 """Checks of outputs before anything is written: a source is never an output, nor are two outputs one.
 
-A file is known by what it is, whatever it is called: hard and symbolic links, other spellings of a path, and other cases of
-its letters, where the file system does not tell them apart, are the same file. Nothing here writes.
+Files are compared by device and inode, not by name: hard and symbolic links, other spellings of a path, and other cases of its
+letters, where the file system does not tell them apart, are the same file. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_folder(folder: Path, files: Sequence[Path] = (), suffixes: Sequence[st
     """Make sure that `folder` can be made and written, and that no file in it with one of `suffixes` is one of `files`.
 
     Raises:
-        OutputError: It is so; or the folder, or one above it, is a file or write-protected.
+        OutputError: A file in it is one of `files`; or the folder, or one above it, is a file or write-protected.
     """
     there = folder
     while (found := _status(there)) is None and there != there.parent:
@@ -114,7 +114,7 @@ def spare_source(path: Path, source: str) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What is at `path`; None if nothing is. Raises `OutputError` where that cannot be found out."""
+    """The status of the file or folder at `path`; None if there is none. Raises `OutputError` if it cannot be read."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Annotated frames as a video file that plays."""
+"""Annotated frames as a video file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class VideoSink:
 
     Raises:
         OutputError: The suffix is unknown, or the file cannot be written. While closing: the video is not whole, as on a
-            full disk, of which OpenCV does not tell earlier. If it does not play at all, an older one stays.
+            full disk, which OpenCV does not report earlier. If it does not play at all, an older one stays.
     """
 
     def __init__(self, path: str | Path, fps: float | None = None) -> None:
@@ -97,7 +97,7 @@ class VideoSink:
                 logger.warning("%s: not whole%s", self._path, kept)
 
     def _played(self) -> tuple[bool, bool]:
-        """Whether the first frame of what was written can be read, and whether all seem to be there."""
+        """Whether the first frame of the written video can be read, and whether all seem to be there."""
         written = cv2.VideoCapture(str(self._arrival.part))
         count = written.get(cv2.CAP_PROP_FRAME_COUNT)
         written.set(cv2.CAP_PROP_POS_FRAMES, max(0, count - 1))
@@ -112,7 +112,7 @@ class VideoSink:
         return plays, has_last and count >= self._count / 2
 
     def _arrive(self, plays: bool) -> str:
-        """Move the video to its place, unless it would replace one and does not play; what to say of that, if anything."""
+        """Move the video to its place, unless it would replace one and does not play; returns a message about that."""
         if plays or not self._arrival.replaces:
             try:
                 self._arrival.arrive()
