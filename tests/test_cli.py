@@ -380,6 +380,15 @@ def test_full_disk(model, photo, capsys):
     assert "No space left" in failure(capsys)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["models", "list"], ["models", "path"], ["doctor"]], ids=" ".join)
+def test_a_report_for_a_full_disk_is_an_error_in_a_line(arguments):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "edgepose", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "edgepose: [Errno 28] No space left on device\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["run"], ["run", "x.jpg", "--max-frames", "-1"], ["run", "x.jpg", "--format", "xml"], ["models", "info"], ["fly"]],

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +45,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     with ended_by_signals():
         try:
-            return command(options)
+            status = command(options)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # Here, where a full disk can be reported.
         except EdgePoseError as error:
             print(f"edgepose: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("edgepose: interrupted; what was computed is kept", file=sys.stderr)
             return 130
-        except BrokenPipeError:
-            # The reader of our output is gone, as with `| head`; keep the interpreter from flushing into nothing at exit.
+        except OSError as error:
             if sys.stdout is not None:
+                # What standard output does not take now it does not take at exit, either, where it would be another error.
+                with suppress(OSError):
+                    sys.stdout.flush()
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            if isinstance(error, BrokenPipeError):
+                return 0  # The reader of our output has enough, as with `| head`.
+            print(f"edgepose: {error}", file=sys.stderr)
+            return 1
+        else:
+            return status
 
 
 def _run(options: argparse.Namespace) -> int:
