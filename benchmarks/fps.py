@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.benchmark import Benchmark, benchmark, table
+from edgepose.benchmark import Benchmark, benchmark
+from edgepose.cli.tables import benchmark_table
 from edgepose.estimator import PoseEstimator
 from edgepose.media.sources import open_source
 
@@ -64,7 +65,7 @@ def main() -> None:
         for hint in ("latency", "throughput"):
             estimators = [PoseEstimator(model, input_size=options.height, hint=hint) for model in options.models]
             figures = [benchmark(estimator, clip, frames=options.frames) for estimator in estimators]
-            print(f"\nhint {hint}\n{table(figures)}")
+            print(f"\nhint {hint}\n{benchmark_table(figures)}")
             for each in figures:
                 print(f"{each.model}: a single frame takes {100 * overhead(each):.1f} % longer than its network")
                 reports.append({"hint": hint, "single_frame_overhead": overhead(each), **each.to_dict()})

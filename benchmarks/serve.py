@@ -46,7 +46,7 @@ def served(options: argparse.Namespace) -> Iterator[tuple[int, subprocess.Popen[
     command = [
         sys.executable,
         "-m",
-        "edgepose.cli.main",
+        "edgepose",
         "serve",
         options.video,
         "--loop",

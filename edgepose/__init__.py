@@ -28,10 +28,15 @@ if TYPE_CHECKING:
         UnknownModelError,
     )
     from edgepose.estimator import EstimatedFrame, PoseEstimator
+    from edgepose.media.cameras import CameraOptions
+    from edgepose.media.frames import Frame, Source
+    from edgepose.media.images import read_image, write_image
+    from edgepose.media.sinks import Sink, Sinks, open_sinks
+    from edgepose.media.sources import open_source
     from edgepose.poses import Poses
     from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
 
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # Here alone: the build reads it, too.
 
 # Here, because OpenVINO reports as soon as it is imported, and every module of edgepose that imports it comes after this one.
 keep_quiet()
@@ -40,10 +45,12 @@ keep_quiet()
 # load, and `import edgepose` should take none.
 _HOME = {
     "COCO17": "skeleton",
+    "CameraOptions": "media.cameras",
     "DeviceError": "errors",
     "DownloadError": "errors",
     "EdgePoseError": "errors",
     "EstimatedFrame": "estimator",
+    "Frame": "media.frames",
     "InputError": "errors",
     "MissingExtraError": "errors",
     "ModelError": "errors",
@@ -52,20 +59,29 @@ _HOME = {
     "PersonIndexError": "errors",
     "PoseEstimator": "estimator",
     "Poses": "poses",
+    "Sink": "media.sinks",
+    "Sinks": "media.sinks",
     "Skeleton": "skeleton",
+    "Source": "media.frames",
     "SourceError": "errors",
     "UnknownModelError": "errors",
     "decode_poses": "decoding",
     "draw_poses": "drawing",
+    "open_sinks": "media.sinks",
+    "open_source": "media.sources",
+    "read_image": "media.images",
+    "write_image": "media.images",
 }
 
 __all__ = [
     "COCO17",
     "OPENPOSE18",
+    "CameraOptions",
     "DeviceError",
     "DownloadError",
     "EdgePoseError",
     "EstimatedFrame",
+    "Frame",
     "InputError",
     "MissingExtraError",
     "ModelError",
@@ -73,11 +89,18 @@ __all__ = [
     "PersonIndexError",
     "PoseEstimator",
     "Poses",
+    "Sink",
+    "Sinks",
     "Skeleton",
+    "Source",
     "SourceError",
     "UnknownModelError",
     "decode_poses",
     "draw_poses",
+    "open_sinks",
+    "open_source",
+    "read_image",
+    "write_image",
 ]
 
 

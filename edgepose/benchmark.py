@@ -1,13 +1,12 @@
-"""How fast is a model here, with everything around it, against the bare network on the same device in the same run?
+"""Measures the frame rate of a model with everything around it, against its bare network on the same device in the same run.
 
-The two are measured in turns of a second or so, so that whatever else the machine does meets both alike. "Bare" is what
+The two are measured in turns of about a second, so that other load on the machine affects both alike. "Bare" is what
 OpenVINO's own benchmark_app measures: an asynchronous queue of the same compiled network, fed with a buffer that is already
 there, its outputs left unread.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import platform
 import sys
@@ -24,7 +23,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from edgepose.doctor import processor
+import edgepose
+from edgepose.doctor import package_version, processor
 from edgepose.drawing import draw_poses
 from edgepose.engines.openvino import OpenVINOEngine
 from edgepose.errors import InputError
@@ -39,12 +39,12 @@ MIN_TURN_FRAMES = 10
 # Frames of each turn that do not count: by then the queues are as full as they will be at its end.
 SETTLING_FRAMES = 5
 STAGES = ("read", "pre", "network", "decode", "track", "draw")
-PACKAGES = ("edgepose", "openvino", "numpy", "numba")
+PACKAGES = ("openvino", "numpy", "numba")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a model does here.
+    """The speed of a model on this machine.
 
     Attributes:
         end_to_end_fps: Frames a second from the source to people drawn and tracked.
@@ -52,7 +52,7 @@ class Benchmark:
         peak_memory_mb: Most memory that the process had up to then, in megabytes; None where the system does not tell.
         stages: Milliseconds of each stage, (M,) frames, one frame at a time and with nothing beside it.
         model: Its name.
-        machine: Processor, system, device, and versions of what does the work.
+        machine: Processor, system, device, and versions of the packages that do the work.
     """
 
     end_to_end_fps: float
@@ -64,12 +64,15 @@ class Benchmark:
 
     @property
     def ratio(self) -> float:
-        """How much of the bare network's rate is left of it."""
+        """The rate end to end as a part of the bare network's rate."""
         return self.end_to_end_fps / self.network_fps
+
+    def quantiles(self, stage: str) -> list[float]:
+        """Milliseconds of a stage that half of the frames, 90 % and 99 % of them take at most."""
+        return [float(value) for value in np.quantile(self.stages[stage], (0.5, 0.9, 0.99))]
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, for JSON."""
-        quantiles = {name: np.quantile(times, (0.5, 0.9, 0.99)) for name, times in self.stages.items()}
         return {
             "model": self.model,
             "end_to_end_fps": round(self.end_to_end_fps, 2),
@@ -77,8 +80,8 @@ class Benchmark:
             "ratio": round(self.ratio, 4),
             "peak_memory_mb": self.peak_memory_mb,
             "stages": {
-                name: {f"p{percent}_ms": round(float(value), 3) for percent, value in zip((50, 90, 99), values, strict=True)}
-                for name, values in quantiles.items()
+                name: {f"p{p}_ms": round(value, 3) for p, value in zip((50, 90, 99), self.quantiles(name), strict=True)}
+                for name in self.stages
             },
             "machine": self.machine,
         }
@@ -124,13 +127,14 @@ def benchmark(
                 pass
             whole_s += time.perf_counter() - started
             measured += count
-    stages = _stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3))
+    stages = time_stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3))
     machine = {
         "processor": processor(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "device": bare.description,
         "opencv": cv2.__version__,
-        **{name: _version(name) for name in PACKAGES},
+        "edgepose": edgepose.__version__,
+        **{name: package_version(name) or "not installed" for name in PACKAGES},
     }
     return Benchmark(measured / whole_s, measured / bare_s, _peak_memory_mb(), stages, estimator.model.name, machine)
 
@@ -140,24 +144,6 @@ def synthetic_frames(count: int = 60, *, height: int = 720, width: int = 1280) -
     coarse = np.random.default_rng(0).integers(0, 256, (max(2, height // 40), max(2, width // 20), 3), np.uint8)
     wide = np.asarray(cv2.resize(coarse, (2 * width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     return [wide[:, index * width // count :][:, :width] for index in range(count)]
-
-
-def table(benchmarks: Sequence[Benchmark]) -> str:
-    """The figures of one or more models side by side, and the machine, for people to read."""
-    rows = [["", *(b.model for b in benchmarks)]]
-    rows.append(["end to end, FPS", *(f"{b.end_to_end_fps:.1f}" for b in benchmarks)])
-    rows.append(["bare network, FPS", *(f"{b.network_fps:.1f}" for b in benchmarks)])
-    rows.append(["ratio", *(f"{b.ratio:.3f}" for b in benchmarks)])
-    rows.append(["peak memory, MB", *("-" if b.peak_memory_mb is None else f"{b.peak_memory_mb:.0f}" for b in benchmarks)])
-    for stage in STAGES:
-        quantiles = [np.quantile(b.stages[stage], (0.5, 0.9, 0.99)) for b in benchmarks]
-        rows.append([f"{stage}, ms", *(" / ".join(f"{value:.2f}" for value in q) for q in quantiles)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    devices = dict.fromkeys(b.machine["device"] for b in benchmarks)
-    machine = [value if name in ("processor", "system") else f"{name} {value}" for name, value in benchmarks[0].machine.items()]
-    about = [text for text in machine if not text.startswith("device ")]
-    return "\n".join([*lines, "stages: p50 / p90 / p99 of one frame at a time", *devices, ", ".join(about)])
 
 
 class _BareNetwork:
@@ -170,9 +156,7 @@ class _BareNetwork:
         shape = (1, *pipeline.input_shape(frame_height, frame_width))
         compiled = engine.compiled(shape)
         requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self.description = (
-            f"{engine.device}, input {shape[1]} x {shape[2]}, {requests} request{'s' * (requests != 1)} at a time"
-        )
+        self.description = f"{engine.device}, input {shape[2]}x{shape[1]}, {requests} request{'s' * (requests != 1)} at a time"
         self._queue = ov.AsyncInferQueue(compiled, requests)
         picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
         for request in self._queue:
@@ -188,7 +172,7 @@ class _BareNetwork:
         return count / seconds, seconds
 
 
-def _again_and_again(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
+def repeated(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
     """Frames of a source that begins again where it ends, numbered and timed as one."""
     index, offset, last = 0, 0.0, -1 / 30
     while True:
@@ -204,18 +188,18 @@ def _again_and_again(open_frames: Callable[[], Source]) -> Generator[Frame, None
 
 def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source]) -> Generator[NDArray[np.uint8], None, None]:
     """Annotated pictures, made as `edgepose run --track --save` makes them."""
-    frames = _again_and_again(open_frames)
-    source = Source("benchmark", "video", frames, _release=frames.close)
+    frames = repeated(open_frames)
+    source = Source("benchmark", "video", frames, release=frames.close)
     with closing(estimator.stream(source, track=True)) as results:
         for frame in results:
             yield draw_poses(frame.image, frame.poses)
 
 
-def _stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, NDArray[np.float64]]:
+def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of each stage (M,), one frame after the other."""
     tracker = Tracker()
     times: list[list[float]] = []
-    with closing(_again_and_again(open_frames)) as frames:
+    with closing(repeated(open_frames)) as frames:
         for _ in range(count + 1):
             clock = [time.perf_counter()]
 
@@ -237,13 +221,6 @@ def _stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: 
             times.append([1000 * (b - a) for a, b in itertools.pairwise(clock)])
     table = np.array(times[1:])  # The first frame opens the source and fills caches.
     return {name: table[:, column] for column, name in enumerate(STAGES)}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _peak_memory_mb() -> float | None:

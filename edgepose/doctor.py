@@ -1,4 +1,4 @@
-"""What `edgepose doctor` looks at: versions, processor, devices, models, and whether the whole chain runs here."""
+"""The checks of `edgepose doctor`: versions, processor, devices, models, and whether the default model runs here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+import edgepose
 from edgepose.errors import EdgePoseError
 
 CORE = ("numpy", "openvino", "opencv-python", "numba", "pyyaml")
@@ -20,7 +21,7 @@ OPTIONAL = ("torch", "nncf", "scikit-image", "pycocotools", "starlette", "picame
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     name: str
     passed: bool
@@ -29,11 +30,14 @@ class Check:
 
 def examine() -> Iterator[Check]:
     """Look at this machine, one check after the other; a check that fails does not stop the rest."""
+    yield Check("edgepose", True, edgepose.__version__)
     yield Check("system", True, f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
     yield Check("processor", True, processor())
-    versions = {package: _version(package) for package in (*CORE, *OPTIONAL)}
+    versions = {package: package_version(package) for package in (*CORE, *OPTIONAL)}
     if versions["opencv-python"] is None:  # any of OpenCV's builds will do
-        versions["opencv-python"] = next(filter(None, map(_version, ("opencv-python-headless", "opencv-contrib-python"))), None)
+        versions["opencv-python"] = next(
+            filter(None, map(package_version, ("opencv-python-headless", "opencv-contrib-python"))), None
+        )
     missing = [package for package in CORE if versions[package] is None]
     yield Check("core packages", not missing, ", ".join(f"{package} {versions[package] or 'MISSING'}" for package in CORE))
     optional = ", ".join(f"{package} {versions[package] or '-'}" for package in OPTIONAL)
@@ -54,7 +58,8 @@ def processor() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -83,7 +88,7 @@ def _default_model() -> str:
     started = time.perf_counter()
     estimator(image)
     milliseconds = (time.perf_counter() - started) * 1000
-    return f"{estimator.model.name} runs: {milliseconds:.0f} ms for one picture of 640 x 360"
+    return f"{estimator.model.name} runs: {milliseconds:.0f} ms for one picture of 640x360"
 
 
 def _attempt(name: str, look: Callable[[], str]) -> Check:

@@ -1,4 +1,4 @@
-"""People onto a picture: limbs, joints and identities.
+"""Drawing on pictures: people with their limbs, joints and identities, and the figures in the corner of a live picture.
 
 All lines of a colour go to OpenCV in one call; joints are lines of no length, which its round line ends turn into discs.
 """
@@ -33,6 +33,7 @@ _PALETTE: dict[tuple[str, str], Colour] = {
 _MIDDLE: Colour = (240, 240, 240)
 _PARTS = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
 _OUTLINE: Colour = (24, 24, 24)
+_TEXT: Colour = (240, 240, 240)
 
 # A line is this part of the picture's shorter side: 4 px at 720p, 7 at 1080p.
 _THICKNESS = 1 / 160
@@ -78,7 +79,7 @@ def draw_poses(
     if not shown.any():
         return canvas
     width = max(1, round(min(image.shape[:2]) * _THICKNESS)) if thickness is None else max(1, thickness)
-    # NaN is no number for the cast; what it becomes is not shown.
+    # NaN cannot be cast to an integer; the points that are not shown become 0.
     points = (np.where(shown[..., None], poses.keypoints, 0) * (1 << _SHIFT)).round().astype(np.int32)
     style = _style(poses.skeleton)
     bones = points[:, style.limbs]  # (N, L, 2, 2)
@@ -108,8 +109,30 @@ def draw_poses(
     return canvas
 
 
+def draw_figures(image: NDArray[np.uint8], *, fps: float, people: int, dropped: int = 0) -> NDArray[np.uint8]:
+    """`image` (H, W, 3) uint8 BGR as a new image, with the rate and the counts of a live picture at its top left.
+
+    Args:
+        image: The picture.
+        fps: Frames a second.
+        people: The people in this frame.
+        dropped: Frames that were passed over so far; not written while there are none.
+    """
+    canvas = image.copy()
+    words = [f"{fps:.1f} FPS", f"{people} {'person' if people == 1 else 'people'}"]
+    text, font = "   ".join([*words, f"{dropped} dropped"] if dropped else words), cv2.FONT_HERSHEY_SIMPLEX
+    scale = max(0.4, min(image.shape[:2]) / 800)
+    stroke = max(1, round(2 * scale))
+    (wide, high), _ = cv2.getTextSize(text, font, scale, stroke)
+    margin = round(0.5 * high)
+    # On a dark rectangle, so that it can be read on any background.
+    cv2.rectangle(canvas, (0, 0), (wide + 2 * margin, high + 2 * margin), _OUTLINE, cv2.FILLED)
+    cv2.putText(canvas, text, (margin, high + margin), font, scale, _TEXT, stroke, cv2.LINE_AA)
+    return canvas
+
+
 def _canvas(image: NDArray[np.uint8], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """What to draw on: `out`, or a new image, with the content of `image`."""
+    """The array to draw on: `out`, or a new image, with the content of `image`."""
     if out is None:
         return image.copy()
     if out.shape != image.shape or out.dtype != np.uint8 or not (out.flags.c_contiguous and out.flags.writeable):
@@ -146,7 +169,7 @@ def _write_id(canvas: NDArray[np.uint8], number: int, found: NDArray[np.float32]
 
 
 class _Style(NamedTuple):
-    """How a skeleton is drawn. Sizes of discs are in line widths; what has a colour or a size are indices."""
+    """The colours and sizes of a skeleton. Sizes of discs are in line widths; limbs and joints are given by their indices."""
 
     limbs: NDArray[np.intp]  # (L, 2) keypoints
     limb_colours: list[tuple[Colour, NDArray[np.intp]]]

@@ -1,4 +1,4 @@
-"""An iterator that runs ahead in a thread of its own."""
+"""`Prefetch`: an iterator whose items are made in another thread, before they are asked for."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Generic, TypeVar
 _Item = TypeVar("_Item")
 
 
-class Ahead(Generic[_Item]):
+class Prefetch(Generic[_Item]):
     """The items of an iterable, made in another thread while the caller is busy with those before, in order.
 
     The thread starts with the first `next`, and ends with the items, with an error or with `close`, whichever comes first.
     An error is raised where the item would have been.
 
     Args:
-        items: What to run. If it has a `close`, that is called at the end, in the thread that ran it.
+        items: The iterable. If it has a `close`, that is called at the end, in the thread that iterated.
         depth: How many items may wait; the thread pauses while that many do.
         newest: Keep only the newest item instead, and never pause: one that comes while another waits takes its place.
     """
 
     def __init__(self, items: Iterable[_Item], *, depth: int = 2, newest: bool = False) -> None:
-        self.dropped = 0  # Items that another took the place of.
+        self.dropped = 0  # Items that a newer one took the place of.
         self._items = items
         self._depth = depth
         self._newest = newest
@@ -33,7 +33,7 @@ class Ahead(Generic[_Item]):
         self._error: BaseException | None = None
         self._closed = self._ended = False
         # A daemon, so that a program that forgets to close it can still end.
-        self._thread = threading.Thread(target=self._run, name="edgepose-ahead", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edgepose-prefetch", daemon=True)
 
     @property
     def ready(self) -> bool:
@@ -51,7 +51,7 @@ class Ahead(Generic[_Item]):
         elif is_first:
             self._close_items()
 
-    def __iter__(self) -> Ahead[_Item]:
+    def __iter__(self) -> Prefetch[_Item]:
         return self
 
     def __next__(self) -> _Item:
@@ -68,7 +68,7 @@ class Ahead(Generic[_Item]):
             raise error
         raise StopIteration
 
-    def __enter__(self) -> Ahead[_Item]:
+    def __enter__(self) -> Prefetch[_Item]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -82,7 +82,7 @@ class Ahead(Generic[_Item]):
                         break
             finally:
                 self._close_items()
-        except BaseException as error:  # Whatever it is, it is the caller's.
+        except BaseException as error:  # Whatever it is, the caller is to see it.
             self._error = error
         finally:
             with self._changed:
@@ -90,7 +90,7 @@ class Ahead(Generic[_Item]):
                 self._changed.notify_all()
 
     def _put(self, item: _Item) -> bool:
-        """Let an item wait for the caller; False when the caller wants no more."""
+        """Let an item wait for the caller; False once the caller has closed this iterator."""
         with self._changed:
             if self._newest:
                 self.dropped += len(self._waiting)

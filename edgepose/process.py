@@ -1,4 +1,4 @@
-"""What a program asks of its process: standard streams that are there, clean ends by signals, and lean imports."""
+"""The process of a program: standard streams that exist, clean ends by signals, and lean imports."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A source watched to its end: people found and followed in one thread; drawn, shown and written in the caller's.
+"""Watches a source to its end: people are found and tracked in one thread; drawn, shown and written in the caller's.
 
     reading thread           estimating thread (files)                                     caller's thread
     source, newest or all -> network on frame n+1, while n is decoded and tracked       -> draw, show, write n-1
 
-Queues between them hold two frames at most, and whoever is early waits. What is live has no estimating thread: a frame that
-waits in a queue is an old frame.
+Queues between them hold two frames at most, and a thread that is early waits. A live source has no estimating thread: a frame
+that waits in a queue is an old frame.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal
 
-from edgepose.drawing import draw_poses
+from edgepose.drawing import draw_figures, draw_poses
 from edgepose.errors import SourceError
 from edgepose.estimator import EstimatedFrame, PoseEstimator
-from edgepose.hud import Hud
 from edgepose.media.sinks import Sinks
 from edgepose.media.sources import Source
 from edgepose.media.window import Window
-from edgepose.prefetch import Ahead
+from edgepose.meter import Meter
+from edgepose.prefetch import Prefetch
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What came of watching a source.
+    """The counts of a run over a source.
 
     Attributes:
-        frames: How many were looked at.
-        people: Found in all of them.
+        frames: The frames in which people were looked for.
+        people: The people found in all of these together.
         dropped: Frames of a live source that were passed over because newer ones came.
         seconds: From the first frame's result to the last's.
     """
@@ -73,8 +73,8 @@ def estimated(
             finally:
                 frames.close()
         else:
-            with Ahead(frames) as ahead:
-                yield ahead
+            with Prefetch(frames) as prefetch:
+                yield prefetch
 
 
 def watch(
@@ -83,7 +83,7 @@ def watch(
     *,
     sinks: Sinks,
     window: Window | None = None,
-    hud: bool = True,
+    figures: bool = True,
     track: bool = False,
     smooth: bool = False,
     progress: Callable[[Iterator[EstimatedFrame]], Iterator[EstimatedFrame]] = iter,
@@ -95,7 +95,7 @@ def watch(
         source: Is closed at the end.
         sinks: Where frames and people are written.
         window: Where frames are shown, or None. The run ends when the user ends it.
-        hud: Write frames a second, people and dropped frames onto what is shown, not onto what is saved.
+        figures: Write frames a second, people and dropped frames onto what is shown, not onto what is saved.
         track: Give people identities that last from frame to frame.
         smooth: Smooth the keypoints over time; tracks, too.
         progress: Wraps the frames, to tell how far it is.
@@ -104,7 +104,7 @@ def watch(
         SourceError: The source cannot be read, or nothing of it.
         OutputError: A file cannot be written.
     """
-    meter = Hud()
+    meter = Meter()
     frames = people = 0
     first = last = 0.0
     with estimated(estimator, source, track=track, smooth=smooth) as results:
@@ -119,7 +119,9 @@ def watch(
             picture = cache(partial(draw_poses, frame.image, frame.poses, color_by=colours, out=frame.image))
             sinks.write(frame, frame.poses, picture)
             if window is not None:
-                shown = meter.draw(picture(), len(frame.poses), source.dropped) if hud else picture()
+                shown = picture()
+                if figures:
+                    shown = draw_figures(shown, fps=meter.fps, people=len(frame.poses), dropped=source.dropped)
                 if not window.show(shown):
                     break
     if not frames and source.skipped:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgepose.estimator import PoseEstimator
 from edgepose.media.frames import Frame, Source
-from edgepose.prefetch import Ahead
+from edgepose.prefetch import Prefetch
 from edgepose.server.app import Site, create_app
 from edgepose.server.inference import SourceInference
 from edgepose.server.limits import Limits
@@ -137,13 +137,13 @@ class Camera:
 
     def open(self) -> Source:
         """The camera as a source."""
-        ahead: Ahead[Frame] = Ahead(self._read(), newest=True)
+        prefetch: Prefetch[Frame] = Prefetch(self._read(), newest=True)
 
         def close() -> None:
             self.end()
-            ahead.close()
+            prefetch.close()
 
-        return Source(self._name, "camera", ahead, is_live=True, _release=close, _ahead=ahead)
+        return Source(self._name, "camera", prefetch, is_live=True, release=close, prefetch=prefetch)
 
     def _read(self) -> Iterator[Frame]:
         while True:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,21 @@ def test_public_names_are_sorted_and_all_there():
     for name in edgepose.__all__:
         assert getattr(edgepose, name) is not None
     assert set(edgepose.__all__) <= set(dir(edgepose))
+
+
+def test_public_names_are_what_their_homes_call_so():
+    from edgepose.media.sinks import open_sinks
+    from edgepose.media.sources import CameraOptions, Frame, Source, open_source
+
+    for value in (CameraOptions, Frame, Source, open_sinks, open_source):
+        assert getattr(edgepose, value.__name__) is value
+
+
+def test_the_version_stands_in_one_place():
+    project = (Path(edgepose.__file__).parents[1] / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in project
+    assert '[tool.hatch.version]\npath = "edgepose/__init__.py"' in project
+    assert edgepose.__version__ not in project.partition("dependencies")[0]
 
 
 def test_errors_all_derive_from_one():

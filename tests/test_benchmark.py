@@ -11,11 +11,12 @@ import tiny_models
 from pictures import write_video
 
 from edgepose import benchmark as module
-from edgepose.benchmark import STAGES, benchmark, synthetic_frames, table
+from edgepose.benchmark import STAGES, benchmark, synthetic_frames
 from edgepose.cli.main import main
+from edgepose.cli.tables import benchmark_table
 from edgepose.errors import InputError
 from edgepose.estimator import PoseEstimator
-from edgepose.once import Once
+from edgepose.pipelines.scheduling import Started
 
 KEYS = {"end_to_end_fps", "network_fps", "ratio", "peak_memory_mb", "stages", "machine", "model"}
 
@@ -41,13 +42,13 @@ def test_figures_of_a_video_that_is_shorter_than_the_run(model: Path, tmp_path: 
         assert list(quantiles) == ["p50_ms", "p90_ms", "p99_ms"]
         assert 0 <= quantiles["p50_ms"] <= quantiles["p90_ms"] <= quantiles["p99_ms"]
     assert report["machine"].keys() >= {"processor", "system", "device", "openvino", "edgepose"}
-    assert "CPU, input 64 x 8" in report["machine"]["device"]
+    assert "CPU, input 8" in report["machine"]["device"]
     json.dumps(report, allow_nan=False)
 
 
 def test_the_clock_of_a_video_begun_again_goes_on(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.avi", 5, fps=25)
-    frames = list(itertools.islice(module._again_and_again(lambda: module.open_source(video)), 12))
+    frames = list(itertools.islice(module.repeated(lambda: module.open_source(video)), 12))
     assert [frame.index for frame in frames] == list(range(12))
     assert all(b.timestamp > a.timestamp for a, b in itertools.pairwise(frames))
 
@@ -71,16 +72,15 @@ def test_the_figures_are_those_of_the_stages(model: Path, monkeypatch: pytest.Mo
         nonlocal now
         now += 0.002
         (started,) = start(images)
-        started.wait = takes(30, started.wait)  # type: ignore[method-assign]
-        started._finish = Once(takes(4, started._finish))
-        return [started]
+        poses = started()
+        return [Started(takes(4, lambda: poses), wait=takes(30, lambda: None))]
 
     monkeypatch.setattr(estimator, "start", starts)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now)
     monkeypatch.setattr(module, "draw_poses", takes(6, module.draw_poses))
     monkeypatch.setattr(module.Tracker, "update", takes(5, module.Tracker.update))
     frames = synthetic_frames(3, height=48, width=64)
-    stages = module._stages(estimator, lambda: module.open_source(frames), 4)
+    stages = module.time_stages(estimator, lambda: module.open_source(frames), 4)
     expected = {"read": 0, "pre": 2, "network": 30, "decode": 4, "track": 5, "draw": 6}
     assert {name: times.tolist() for name, times in stages.items()} == {
         name: pytest.approx([value] * 4) for name, value in expected.items()
@@ -96,7 +96,7 @@ def test_synthetic_frames_move() -> None:
 def test_a_table_of_two_models(model: Path) -> None:
     frames = synthetic_frames(3, height=48, width=64)
     figures = [benchmark(PoseEstimator(model, hint=hint), frames, frames=10) for hint in ("latency", "throughput")]  # type: ignore[arg-type]
-    lines = table(figures).splitlines()
+    lines = benchmark_table(figures).splitlines()
     assert lines[0].split() == ["tiny", "tiny"]
     assert [line.split("  ")[0] for line in lines[1:5]] == [
         "end to end, FPS",

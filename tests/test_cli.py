@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import numpy as np
 import pytest
 import tiny_models
 
-from edgepose.cli.main import main
+import edgepose
+from edgepose.cli.main import main, make_parser
 
 needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="no sh to close streams with")
 
@@ -47,8 +51,8 @@ def run(*arguments: object) -> int:
         return int(error.code or 0)
 
 
-def failure(capsys: pytest.CaptureFixture[str]) -> str:
-    """What stderr says, which has to be one line and no traceback."""
+def failure(capsys: pytest.CaptureFixture[Any]) -> str:
+    """The message on stderr, which has to be one line and no traceback."""
     text = capsys.readouterr().err
     lines = [line for line in text.splitlines() if line.startswith("edgepose:")]
     assert len(lines) == 1, text
@@ -376,6 +380,15 @@ def test_full_disk(model, photo, capsys):
     assert "No space left" in failure(capsys)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["models", "list"], ["models", "path"], ["doctor"]], ids=" ".join)
+def test_a_report_for_a_full_disk_is_an_error_in_a_line(arguments):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "edgepose", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "edgepose: [Errno 28] No space left on device\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["run"], ["run", "x.jpg", "--max-frames", "-1"], ["run", "x.jpg", "--format", "xml"], ["models", "info"], ["fly"]],
@@ -384,6 +397,48 @@ def test_full_disk(model, photo, capsys):
 def test_wrong_usage(arguments, capsys):
     assert run(*arguments) == 2
     assert "usage: edgepose" in capsys.readouterr().err
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of all its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from commands(each)
+
+
+def test_help_is_in_full_sentences():
+    for parser in commands(make_parser()):
+        texts = [parser.description, *(action.help for action in parser._actions if action.dest not in ("help", "action"))]
+        for text in texts:
+            if text is not None:
+                assert re.fullmatch(r"[A-Z].*[^.]\.", text), (parser.prog, text)
+        for action in parser._actions:
+            assert action.help or isinstance(action, argparse._SubParsersAction), (parser.prog, action.dest)
+        parser.format_help()
+
+
+def test_an_option_means_the_same_in_every_command():
+    known: dict[str, tuple[object, ...]] = {}
+    for parser in commands(make_parser()):
+        for action in parser._actions:
+            for option in action.option_strings:
+                facts = (action.metavar, action.dest, action.nargs, action.choices and tuple(action.choices))
+                assert known.setdefault(option, facts) == facts, (parser.prog, option)
+
+
+@pytest.mark.parametrize("size", ["720", "1280,720", "1280x", "x720", "1280x720x3", "-1x5", "1²x5"])
+def test_a_size_in_another_form_is_wrong_usage_and_the_error_shows_the_form(size, photo, capsys):
+    assert run("run", photo, f"--camera-size={size}") == 2
+    assert "expected WIDTHxHEIGHT in pixels, such as 1280x720" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fps", ["0", "-5", "nan", "fast", "1001"])
+def test_a_rate_out_of_range_is_wrong_usage(fps, photo, capsys):
+    for command, option in (("run", "--camera-fps"), ("serve", "--camera-fps"), ("serve", "--stream-fps")):
+        assert run(command, photo, f"{option}={fps}") == 2
+        assert "expected a number above 0, to 1000" in capsys.readouterr().err
 
 
 def test_models_list_info_and_path(models_in_reach, capsys):
@@ -405,6 +460,14 @@ def test_demo_on_an_own_photo(model, photo, tmp_path, capsys):
     assert cv2.imread(str(tmp_path / "demo.png")).shape == (48, 64, 3)
 
 
+def test_figures_on_standard_output_are_nothing_but_json(model, capfd):
+    assert run("benchmark", "--model", model, "--frames", 2, "--json", "-") == 0
+    output, table = capfd.readouterr()
+    assert json.loads(output)["model"] == "tiny"
+    assert "end to end, FPS" in table
+    assert not Path("-").exists()
+
+
 def test_doctor(models_in_reach, capsys):
     assert run("doctor") == 0
     findings = capsys.readouterr().out
@@ -413,7 +476,7 @@ def test_doctor(models_in_reach, capsys):
     assert "FAIL" not in findings
 
 
-def test_eval_prints_figures_and_protocol(model, tmp_path, capsys):
+def test_eval_prints_figures_and_protocol(model, tmp_path, capfd):
     person = {
         "id": 1,
         "image_id": 7,
@@ -433,7 +496,7 @@ def test_eval_prints_figures_and_protocol(model, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "7.png"), np.zeros((48, 64, 3), np.uint8))
     arguments = ["eval", "--annotations", tmp_path / "a.json", "--images", tmp_path, "--model", model]
     assert run(*arguments, "--json", tmp_path / "f.json", "--height", 64) == 0
-    printed = capsys.readouterr().out
+    printed = capfd.readouterr().out
     assert "AP50" in printed
     assert "height 64" in printed
     report = json.loads((tmp_path / "f.json").read_text())
@@ -442,17 +505,22 @@ def test_eval_prints_figures_and_protocol(model, tmp_path, capsys):
     assert "keypoints from score 0.05" in printed
     assert (report["min_score"], report["flip_test"], report["boxes"]) == (0.05, False, "detector")
     assert run(*arguments, "--json", tmp_path / "f.json", "--min-score", 0.2) == 0
-    assert "keypoints from score 0.2," in capsys.readouterr().out
+    assert "keypoints from score 0.2," in capfd.readouterr().out
     assert json.loads((tmp_path / "f.json").read_text())["min_score"] == 0.2
+
+    assert run(*arguments, "--json", "-") == 0
+    output, table = capfd.readouterr()
+    assert json.loads(output)["model"] == "tiny"
+    assert "AP50" in table
 
     (tmp_path / "names").mkdir()
     inputs = {name: (tmp_path / name).read_bytes() for name in ("a.json", "7.png")}
     for index, name in enumerate(inputs):
         (tmp_path / "names" / f"{index}.json").hardlink_to(tmp_path / name)
         assert run(*arguments, "--json", tmp_path / "names" / f"{index}.json") == 1
-        assert "is the source itself" in failure(capsys)
+        assert "is the source itself" in failure(capfd)
     assert run(*arguments, "--json", tmp_path / "7.png") == 1
-    assert "suffix of a picture or video" in failure(capsys)
+    assert "suffix of a picture or video" in failure(capfd)
     assert inputs == {name: (tmp_path / name).read_bytes() for name in inputs}
 
 
@@ -549,6 +617,13 @@ def test_from_another_folder_as_a_command(model, photo, tmp_path):
     )  # fmt: skip
     assert json.loads(done.stdout)["poses"] == []
     assert done.stderr.count("\n") == 1  # the summary: no progress bar where there is no terminal
+
+
+def test_the_module_is_the_command(tmp_path):
+    for arguments, said in ((["--version"], f"edgepose {edgepose.__version__}\n"), (["--help"], "usage: edgepose ")):
+        done = subprocess.run([sys.executable, "-m", "edgepose", *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(said)
 
 
 def test_import_is_lazy():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgepose.drawing import draw_poses, person_colour
+from edgepose.drawing import draw_figures, draw_poses, person_colour
 from edgepose.errors import InputError
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
@@ -116,7 +116,7 @@ def test_the_number_of_somebody_at_the_edge_is_whole(left: float, top: float) ->
 
 
 def shin_width(height: int, thickness: int | None = None) -> float:
-    """How many pixels across a coloured shin is, in a picture of this height."""
+    """The width in pixels of a coloured shin in a picture of this height."""
     image = draw_poses(blank(height, 2 * height), standing(height=0.8 * height), thickness=thickness)
     row = image[round(20 + 0.85 * 0.8 * height)].astype(int)
     return float((np.ptp(row, axis=1) > 60).sum() / 2)
@@ -218,3 +218,15 @@ def test_it_does_not_draw_where_it_cannot() -> None:
     for found, out in outs.items():
         with pytest.raises(InputError, match=re.escape(found)):
             draw_poses(blank(), standing(), out=out)
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (1280, 720), (40, 60)], ids=str)
+def test_figures_are_written_into_a_corner_of_a_copy(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 128, np.uint8)
+    drawn = draw_figures(image, fps=29.97, people=2)
+    assert (image == 128).all()
+    rows, columns = np.nonzero((drawn != image).any(axis=2))
+    assert len(rows) > 20
+    assert rows.max() < max(0.1 * size[0], 24)
+    with_dropped = draw_figures(image, fps=29.97, people=2, dropped=7)
+    assert (with_dropped != drawn).any() or columns.max() > size[1] - 3  # no room for dropped frames

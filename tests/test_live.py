@@ -49,7 +49,7 @@ class Camera:
         if count is None:
             raise SourceError("camera 0 cannot be opened")
         self.opened += 1
-        return Source("camera 0", "camera", self._frames(count), is_live=True, _release=self._close)
+        return Source("camera 0", "camera", self._frames(count), is_live=True, release=self._close)
 
     def _frames(self, count: int) -> Iterator[Frame]:
         if count < 0:
@@ -86,7 +86,7 @@ def test_frames_of_all_lives_are_numbered_and_timed_as_one(impatient: None) -> N
     camera = Camera(4, 4, 4)
     frames: list[Frame] = []
     with pytest.raises(SourceError):
-        frames.extend(live._endless(camera.open(), camera.open, threading.Event()))  # Keeps those before the error.
+        frames.extend(live.endless(camera.open(), camera.open, threading.Event()))  # Keeps those before the error.
     assert numbers(frames) == list(range(12))
     assert frames[0].timestamp == 0
     assert all(a.timestamp <= b.timestamp for a, b in itertools.pairwise(frames))

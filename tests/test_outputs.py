@@ -1,4 +1,4 @@
-"""What may be written is found out before anything is."""
+"""Outputs are checked before anything is written."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgepose.prefetch import Ahead
+from edgepose.prefetch import Prefetch
 
 LONG_S = 20.0  # More than any wait here takes; a test that waits this long has failed.
 
@@ -45,34 +45,34 @@ class Items:
 @pytest.mark.parametrize("depth", [1, 2, 7])
 @pytest.mark.parametrize("count", [0, 1, 3, 100])
 def test_all_items_in_order(count: int, depth: int) -> None:
-    ahead = Ahead(range(count), depth=depth)
-    assert list(ahead) == list(range(count))
-    assert next(ahead, None) is None
-    assert ahead.dropped == 0
-    ahead.close()
+    prefetch = Prefetch(range(count), depth=depth)
+    assert list(prefetch) == list(range(count))
+    assert next(prefetch, None) is None
+    assert prefetch.dropped == 0
+    prefetch.close()
 
 
 def test_it_runs_ahead_as_far_as_its_depth_and_no_further() -> None:
     items = Items(10)
-    with Ahead(items, depth=2) as ahead:
+    with Prefetch(items, depth=2) as prefetch:
         items.allow(10)
-        assert next(ahead) == 0
+        assert next(prefetch) == 0
         # Two wait, and one more is made and held until there is room: then the thread stands still.
-        with ahead._changed:
-            assert ahead._changed.wait_for(lambda: len(ahead._waiting) == 2, LONG_S)
+        with prefetch._changed:
+            assert prefetch._changed.wait_for(lambda: len(prefetch._waiting) == 2, LONG_S)
         assert items.made <= 4
-        assert list(ahead) == list(range(1, 10))
+        assert list(prefetch) == list(range(1, 10))
 
 
 def test_errors_come_where_the_item_would_have_been() -> None:
     items = Items(2, KeyError("broken"))
     items.allow(2)
-    ahead = Ahead(items)
-    assert [next(ahead), next(ahead)] == [0, 1]
+    prefetch = Prefetch(items)
+    assert [next(prefetch), next(prefetch)] == [0, 1]
     with pytest.raises(KeyError, match="broken"):
-        next(ahead)
-    assert list(ahead) == []
-    ahead.close()
+        next(prefetch)
+    assert list(prefetch) == []
+    prefetch.close()
 
 
 def test_an_error_on_closing_is_not_lost() -> None:
@@ -82,65 +82,65 @@ def test_an_error_on_closing_is_not_lost() -> None:
         finally:
             raise OSError("disk full")
 
-    ahead = Ahead(items())
-    assert next(ahead) == 1
+    prefetch = Prefetch(items())
+    assert next(prefetch) == 1
     with pytest.raises(OSError, match="disk full"):
-        next(ahead)
-    ahead.close()
+        next(prefetch)
+    prefetch.close()
 
 
 def test_only_the_newest_item_waits() -> None:
     items = Items(6)
-    with Ahead(items, newest=True) as ahead:
+    with Prefetch(items, newest=True) as prefetch:
         items.allow(1)
-        assert next(ahead) == 0
-        assert not ahead.ready
+        assert next(prefetch) == 0
+        assert not prefetch.ready
         items.allow(4)
-        with ahead._changed:
-            assert ahead._changed.wait_for(lambda: ahead.dropped == 3, LONG_S)
-            assert ahead._changed.wait_for(lambda: ahead.ready, LONG_S)
-        assert next(ahead) == 4
+        with prefetch._changed:
+            assert prefetch._changed.wait_for(lambda: prefetch.dropped == 3, LONG_S)
+            assert prefetch._changed.wait_for(lambda: prefetch.ready, LONG_S)
+        assert next(prefetch) == 4
         items.allow(1)
-        assert next(ahead) == 5
-        assert next(ahead, None) is None
-    assert ahead.dropped == 3
+        assert next(prefetch) == 5
+        assert next(prefetch, None) is None
+    assert prefetch.dropped == 3
 
 
 def test_the_last_of_the_newest_is_not_lost_at_the_end() -> None:
     items = Items(3)
     items.allow(3)
-    with Ahead(items, newest=True) as ahead:
-        taken = list(ahead)
+    with Prefetch(items, newest=True) as prefetch:
+        taken = list(prefetch)
     assert taken[-1] == 2
-    assert len(taken) + ahead.dropped == 3
+    assert len(taken) + prefetch.dropped == 3
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3, 5])
 @pytest.mark.parametrize("newest", [False, True], ids=["all", "newest"])
 def test_closing_at_any_time_closes_the_items_once_in_their_thread(taken: int, newest: bool) -> None:
     items = Items(5)
-    ahead = Ahead(items, newest=newest)
+    prefetch = Prefetch(items, newest=newest)
     for _ in range(taken):
         items.allow(1)
-        next(ahead)
+        next(prefetch)
     items.allow(5)
-    ahead.close()
-    ahead.close()
-    assert list(ahead) == []
+    prefetch.close()
+    prefetch.close()
+    assert list(prefetch) == []
     (thread,) = items.closed_by
     assert (thread is threading.current_thread()) == (taken == 0)
 
 
 def test_closing_wakes_a_caller_that_waits_in_another_thread() -> None:
     items = Items(5)
-    ahead = Ahead(items)
+    prefetch = Prefetch(items)
     got: list[list[int]] = []
-    waiter = threading.Thread(target=lambda: got.append(list(ahead)))
+    waiter = threading.Thread(target=lambda: got.append(list(prefetch)))
     waiter.start()
     items.allow(1)
     while not items.made:
         threading.Event().wait(0.001)
-    closer = threading.Thread(target=ahead.close)
+    closer = threading.Thread(target=prefetch.close)
     closer.start()
     waiter.join(LONG_S)
     items.allow(5)
@@ -149,5 +149,5 @@ def test_closing_wakes_a_caller_that_waits_in_another_thread() -> None:
 
 
 def test_endless_items_end_when_they_are_closed() -> None:
-    with Ahead(itertools.count()) as ahead:
-        assert list(itertools.islice(ahead, 1000)) == list(range(1000))
+    with Prefetch(itertools.count()) as prefetch:
+        assert list(itertools.islice(prefetch, 1000)) == list(range(1000))

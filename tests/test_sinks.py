@@ -1,4 +1,4 @@
-"""Where results go: names of pictures, the four formats of keypoints, and what is kept when a run ends early."""
+"""Sinks: names of pictures, the four formats of keypoints, and the results that stay when a run ends early."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pictures import encode, quadrants, video_frame, write_video
 
 from edgepose.errors import InputError, OutputError
@@ -22,6 +23,11 @@ from edgepose.skeleton import COCO17, OPENPOSE18
 
 def frame(path: str = "a.jpg", index: int = 0, timestamp: float = 0.0) -> Frame:
     return Frame(quadrants(), index, timestamp, path)
+
+
+def put(sink: ImageSink, frame: Frame, image: NDArray[np.uint8]) -> None:
+    """Write a picture in which nobody was found."""
+    sink.write(frame, Poses.empty(OPENPOSE18), lambda: image)
 
 
 def people(count: int, ids: bool = False) -> Poses:
@@ -39,16 +45,16 @@ def files(folder: Path) -> list[str]:
 def test_one_picture(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.png"
     with ImageSink(path) as sink:
-        sink.write(frame(), quadrants())
+        put(sink, frame(), quadrants())
         with pytest.raises(OutputError, match=r"out\.png: holds one picture already; give a folder"):
-            sink.write(frame(), quadrants())
+            put(sink, frame(), quadrants())
     np.testing.assert_array_equal(read_image(path), quadrants())
 
 
 def test_pictures_of_a_folder_keep_their_names(tmp_path: Path) -> None:
     with ImageSink(tmp_path / "out") as sink:
         for name in ("a.jpg", "a.png", "b/a.jpg", "c/A.JPG", "Größe.webp"):
-            sink.write(frame(name), quadrants())
+            put(sink, frame(name), quadrants())
     assert files(tmp_path / "out") == ["A_3.JPG", "Größe.webp", "a.jpg", "a.png", "a_2.jpg"]
 
 
@@ -64,14 +70,14 @@ def test_pictures_of_a_folder_keep_their_names(tmp_path: Path) -> None:
 )
 def test_frames_of_anything_else_are_numbered(tmp_path: Path, source: str, expected: str) -> None:
     with ImageSink(tmp_path / "out") as sink:
-        sink.write(frame(source, 12), quadrants())
+        put(sink, frame(source, 12), quadrants())
     assert files(tmp_path / "out") == [expected]
 
 
 def test_a_folder_that_exists_may_be_called_anything(tmp_path: Path) -> None:
     (tmp_path / "run.v2").mkdir()
     with ImageSink(tmp_path / "run.v2") as sink:
-        sink.write(frame(), quadrants())
+        put(sink, frame(), quadrants())
     assert files(tmp_path) == ["run.v2/a.jpg"]
 
 
@@ -85,7 +91,7 @@ def test_pictures_are_not_written_over_their_sources(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(data)
     for target in (tmp_path, tmp_path / "a.png"):
         with ImageSink(target) as sink, pytest.raises(OutputError, match=r"a\.png: is the source itself"):
-            sink.write(frame(str(tmp_path / "a.png")), quadrants() // 2)
+            put(sink, frame(str(tmp_path / "a.png")), quadrants() // 2)
     assert (tmp_path / "a.png").read_bytes() == data
 
 
@@ -255,7 +261,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def run(source: Any, count: int | None = None, **outputs: Any) -> None:
-    """What `edgepose run` does, with a network that finds as many people as the frame's number."""
+    """`edgepose run`, with a network that finds as many people as the frame's number."""
     with open_source(source, max_frames=count) as frames, open_sinks(frames, **outputs) as sinks:
         for item in frames:
             sinks.write(item, people(item.index), lambda image=item.image: 255 - image)
@@ -303,6 +309,33 @@ def test_many_frames_do_not_fit_into_one_picture(clip: Path, tmp_path: Path) -> 
     run(clip, 0, save=tmp_path / "none.jpg", poses=tmp_path / "none.jsonl")
     assert files(tmp_path) == ["clip.mp4", "none.jsonl", "out.jpg"]
     assert (tmp_path / "none.jsonl").read_text() == ""
+
+
+def test_frames_of_a_video_do_not_fit_into_one_file_of_openpose(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"out\.json: is one file for one frame, and .*clip\.mp4 may have more"):
+        run(clip, save=tmp_path / "out.mp4", poses=tmp_path / "out.json", format="openpose")
+    assert files(tmp_path) == ["clip.mp4"]
+    run(clip, 1, poses=tmp_path / "out.JSON", format="openpose")
+    assert json.loads((tmp_path / "out.JSON").read_text()) == people(0).to_openpose()
+
+
+def test_a_suffix_that_is_the_name_of_a_format_chooses_it(clip: Path, tmp_path: Path) -> None:
+    pictures = [video_frame(i) for i in range(3)]
+    for name in ("out.json", "out"):
+        run(pictures, poses=tmp_path / name)
+        assert len(json.loads((tmp_path / name).read_text())) == 3
+    run(pictures, poses=tmp_path / "out.jsonl")
+    assert [len(json.loads(line)["poses"]) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [0, 1, 2]
+    run(clip, poses=tmp_path / "clip.json")
+    assert len((tmp_path / "clip.json").read_text().splitlines()) == 4
+    run(clip, poses=tmp_path / "clip.coco")
+    assert json.loads((tmp_path / "clip.coco").read_text())[0].keys() >= {"image_id", "keypoints"}
+
+
+def test_a_name_that_is_too_long_is_an_error_in_a_line(clip: Path, tmp_path: Path) -> None:
+    for output in ({"save": "x" * 300 + ".jpg"}, {"poses": "x" * 300}, {"poses": "x" * 300 + ".json", "format": "openpose"}):
+        with pytest.raises(OutputError, match="cannot be written"):
+            run(clip, 1, **output)
 
 
 def test_nothing_is_drawn_that_nobody_wants(clip: Path, tmp_path: Path) -> None:

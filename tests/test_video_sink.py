@@ -16,8 +16,15 @@ from pictures import quadrants, video_frame, write_video
 from edgepose.errors import InputError, OutputError
 from edgepose.media.sources import Frame, open_source
 from edgepose.media.video_sink import VIDEO_CODECS, VideoSink
+from edgepose.poses import Poses
+from edgepose.skeleton import OPENPOSE18
 
 FRAME = Frame(quadrants(), 0, 0.0, "camera 0")
+
+
+def put(sink: VideoSink, frame: Frame, image: NDArray[np.uint8]) -> None:
+    """Write a picture in which nobody was found."""
+    sink.write(frame, Poses.empty(OPENPOSE18), lambda: image)
 
 
 def play(path: Path) -> tuple[list[NDArray[np.uint8]], float]:
@@ -37,7 +44,7 @@ def test_what_is_written_can_be_played(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "new folder" / f"Tänzer{suffix}"
     with VideoSink(path, 30) as sink:
         for i in range(12):
-            sink.write(FRAME, video_frame(i))
+            put(sink, FRAME, video_frame(i))
     frames, fps = play(path)
     assert fps == pytest.approx(30)
     assert len(frames) == 12
@@ -51,8 +58,8 @@ def test_any_size(tmp_path: Path, suffix: str, height: int, width: int) -> None:
     path = tmp_path / f"a{suffix}"
     image = np.full((height, width, 3), 100, np.uint8)
     with VideoSink(path) as sink:
-        sink.write(FRAME, image)
-        sink.write(FRAME, image)
+        put(sink, FRAME, image)
+        put(sink, FRAME, image)
     frames, fps = play(path)
     assert len(frames) == 2
     assert fps == 25
@@ -65,7 +72,7 @@ def test_frames_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> None
     grey = [np.full((*size, 3), 200, np.uint8) for size in ((96, 128), (192, 256), (96, 64), (40, 200), (1, 1))]
     with VideoSink(path) as sink:
         for image in grey:
-            sink.write(FRAME, image)
+            put(sink, FRAME, image)
     frames, _ = play(path)
     assert [f.shape for f in frames] == [(96, 128, 3)] * 5
     bright = [f[..., 0] > 100 for f in frames]
@@ -85,7 +92,7 @@ def test_an_error_in_the_middle_leaves_a_video_that_plays(tmp_path: Path, suffix
             for i in range(10):
                 if i == 7:
                     raise error
-                sink.write(FRAME, video_frame(i))
+                put(sink, FRAME, video_frame(i))
 
     with pytest.raises(error):
         run()
@@ -104,7 +111,7 @@ def test_an_older_video_stays_until_the_new_one_is_whole(tmp_path: Path) -> None
     with VideoSink(path) as sink:
         assert os.listdir(tmp_path) == ["a.mp4"]
         for i in range(3):
-            sink.write(FRAME, video_frame(i))
+            put(sink, FRAME, video_frame(i))
             assert path.read_bytes() == b"old"
         (part,) = tmp_path.glob(".a.*.part.mp4")
         assert part.stat().st_size
@@ -123,7 +130,7 @@ def test_an_error_before_the_first_frame_touches_nothing(tmp_path: Path) -> None
 
 def test_closing_twice_does_no_harm(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "a.mp4")
-    sink.write(FRAME, video_frame(0))
+    put(sink, FRAME, video_frame(0))
     sink.close()
     sink.close()
     assert len(play(tmp_path / "a.mp4")[0]) == 1
@@ -147,12 +154,12 @@ def test_a_folder_cannot_be_a_file(tmp_path: Path) -> None:
         VideoSink(tmp_path / "a.mp4") as sink,
         pytest.raises(OutputError, match=r"a\.mp4: cannot be written: Is a directory"),
     ):
-        sink.write(FRAME, quadrants())
+        put(sink, FRAME, quadrants())
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     with VideoSink(tmp_path / "a.mp4") as sink, pytest.raises(InputError, match="expected an image"):
-        sink.write(FRAME, np.zeros((4, 4), np.uint8))
+        put(sink, FRAME, np.zeros((4, 4), np.uint8))
 
 
 def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
@@ -160,7 +167,7 @@ def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
     with open_source(path) as source, VideoSink(path) as sink:
         frame = next(source)
         with pytest.raises(OutputError, match=r"clip\.avi: is the source itself"):
-            sink.write(frame, frame.image)
+            put(sink, frame, frame.image)
     assert len(play(path)[0]) == 5
 
 
@@ -172,7 +179,7 @@ def test_a_full_disk_is_found_at_the_end(
     with small_disk(40_000):
         sink = VideoSink(tmp_path / f"a{suffix}")
         for _ in range(20):
-            sink.write(FRAME, random.integers(0, 256, (96, 128, 3), np.uint8))
+            put(sink, FRAME, random.integers(0, 256, (96, 128, 3), np.uint8))
         with pytest.raises(OutputError, match=r"the video is not whole, of 20 frames; is the disk full\?"):
             sink.close()
     assert os.listdir(tmp_path) == [f"a{suffix}"]
@@ -186,7 +193,7 @@ def test_a_full_disk_does_not_cost_a_video_that_plays(
     with small_disk(40_000):
         sink = VideoSink(path)
         for _ in range(20):
-            sink.write(FRAME, random.integers(0, 256, (96, 128, 3), np.uint8))
+            put(sink, FRAME, random.integers(0, 256, (96, 128, 3), np.uint8))
         with pytest.raises(
             OutputError, match=r"is the disk full\?; an older video stays, what was written is kept as .*\.part"
         ):
@@ -197,5 +204,5 @@ def test_a_full_disk_does_not_cost_a_video_that_plays(
 @pytest.mark.parametrize("name", ["a" * 250 + ".mp4", "é" * 120 + ".avi", "o\udce9.mp4"], ids=["long", "two bytes", "no UTF-8"])
 def test_any_name_that_the_file_system_takes(tmp_path: Path, name: str) -> None:
     with VideoSink(tmp_path / name) as sink:
-        sink.write(FRAME, video_frame(0))
+        put(sink, FRAME, video_frame(0))
     assert os.listdir(tmp_path) == [name]

@@ -15,7 +15,6 @@ import pytest
 from pictures import quadrants
 
 from edgepose.errors import OutputError
-from edgepose.hud import Hud
 from edgepose.media import window as window_module
 from edgepose.media.window import Window, check_screen
 
@@ -128,42 +127,16 @@ def test_a_build_without_windows_says_what_to_do(monkeypatch: pytest.MonkeyPatch
         Window("title")
 
 
-def test_the_rate_is_that_of_the_last_seconds() -> None:
-    times = iter([*np.arange(0, 5, 0.5), *np.arange(5, 8, 0.1)])
-    hud = Hud(clock=lambda: next(times))
-    assert hud.fps == 0
-    for _ in range(10):
-        hud.count()
-    assert hud.fps == pytest.approx(2)
-    for _ in range(30):
-        hud.count()
-    assert hud.fps == pytest.approx(10)
-
-
-@pytest.mark.parametrize("size", [(720, 1280), (1280, 720), (40, 60)], ids=str)
-def test_the_figures_stand_in_a_corner_of_a_copy(size: tuple[int, int]) -> None:
-    image = np.full((*size, 3), 128, np.uint8)
-    hud = Hud()
-    drawn = hud.draw(image, 2, 0)
-    assert (image == 128).all()
-    rows, columns = np.nonzero((drawn != image).any(axis=2))
-    assert len(rows) > 20
-    assert rows.max() < max(0.1 * size[0], 24)
-    assert (hud.draw(image, 2, 7) != drawn).any() or columns.max() > size[1] - 3  # no room for dropped frames
-
-
 PROGRAM = """
 import sys, cv2, numpy as np
-from edgepose.hud import Hud
+from edgepose.drawing import draw_figures
 from edgepose.media.window import Window
 
 image = np.zeros((360, 640, 3), np.uint8)
 image[:, :320] = (0, 0, 255)
-hud = Hud()
 with Window("edgepose: test") as window:
     for _ in range(5):
-        hud.count()
-        assert window.show(hud.draw(image, 3, 12))
+        assert window.show(draw_figures(image, fps=30.0, people=3, dropped=12))
     cv2.waitKey(300)
     print("shown", flush=True)
     sys.stdin.readline()

@@ -1,8 +1,13 @@
-"""Options that several commands share, and what is made of them."""
+"""Options that several commands share, with the camera and the estimator that they describe.
+
+A size is WIDTHxHEIGHT in pixels wherever somebody types or reads one, as cameras, screens and videos have it; in Python it is
+(height, width), as arrays have it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,46 +19,74 @@ if TYPE_CHECKING:
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """What is asked of a camera, and what is done over time."""
-    parser.add_argument("--camera-size", type=size, metavar="WxH", help="frame size to ask of a camera, such as 1280x720")
-    parser.add_argument("--camera-fps", type=float, metavar="FPS", help="frames a second to ask of a camera")
-    parser.add_argument("--track", action="store_true", help="give people identities that last from frame to frame")
-    parser.add_argument("--smooth", action="store_true", help="smooth keypoints over time (implies --track)")
+    """Add the options about cameras, and about people over time."""
+    add = parser.add_argument
+    add(
+        "--camera-size",
+        type=size,
+        metavar="WIDTHxHEIGHT",
+        help="Ask the camera for frames of this size, such as 1280x720 pixels.",
+    )
+    add("--camera-fps", type=rate, metavar="FPS", help="Ask the camera for this many frames a second.")
+    add("--track", action="store_true", help="Give people identities that last from frame to frame.")
+    add("--smooth", action="store_true", help="Smooth the keypoints over time. This tracks people, too.")
 
 
 def add_estimator_options(parser: argparse.ArgumentParser) -> None:
-    """The model, and how it runs."""
-    parser.add_argument("--model", default="default", metavar="M", help="a name (see `edgepose models list`) or a model file")
-    parser.add_argument("--device", default="CPU", metavar="D", help="OpenVINO device, or cuda (default: %(default)s)")
-    parser.add_argument("--threads", type=whole(1), metavar="N", help="processor threads at most")
-    parser.add_argument(
-        "--height", type=whole(1), metavar="H", help="height of the network's input (HigherHRNet: short side), pixels"
+    """Add the options about the model, and about how it runs."""
+    add = parser.add_argument
+    about = "Use this model: a name that `edgepose models list` shows, or a model file. The default is `%(default)s`."
+    add("--model", default="default", metavar="MODEL", help=about)
+    about = (
+        "Run the network on this device: CPU, GPU or another of OpenVINO's, or cuda for PyTorch. The default is %(default)s."
     )
-    parser.add_argument("--hint", choices=("latency", "throughput"), default="latency", help="what to tune for")
-    parser.add_argument("--precision", choices=("f32", "f16", "bf16"), help="of the arithmetic; default: the device's choice")
-    parser.add_argument("--detector", metavar="D", help="what finds people for a top-down model, such as default")
-    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="people in a run of a top-down network at most")
-    parser.add_argument("--flip-test", action="store_true", help="top-down: also run mirrored, at twice the time")
-    parser.add_argument(
-        "--min-score", type=float, metavar="S", help="least score of a keypoint, 0 to 1 (default: the model's own)"
+    add("--device", default="CPU", metavar="DEVICE", help=about)
+    add("--threads", type=whole(1), metavar="N", help="Use at most N threads of the processor. The default is all cores.")
+    about = (
+        "Make the network's input H pixels high (HigherHRNet: its short side). Smaller is faster, larger finds smaller people. "
+        "The default is the model's own height."
     )
-    about = "least confidence of a person, 0 to 1 (default: the model's own)"
-    parser.add_argument("--min-confidence", type=float, metavar="C", help=about)
+    add("--height", type=whole(1), metavar="H", help=about)
+    about = "Tune for the quickest answer (latency) or for the most frames a second (throughput). The default is %(default)s."
+    add("--hint", choices=("latency", "throughput"), default="latency", help=about)
+    about = "Compute in this precision. The default is the device's own choice."
+    add("--precision", choices=("f32", "f16", "bf16"), help=about)
+    about = "Let this model, a detector or a bottom-up one, find the people for a top-down model. The default is `default`."
+    add("--detector", metavar="MODEL", help=about)
+    about = "Run a top-down network on at most N people together. The default is 1 with OpenVINO and 32 with PyTorch."
+    add("--batch-size", type=whole(1), metavar="N", help=about)
+    about = "Run a top-down model on mirrored people, too. That is somewhat more accurate, and takes twice the time."
+    add("--flip-test", action="store_true", help=about)
+    about = "Leave out keypoints that score less than S, from 0 to 1. The default is the model's own bound."
+    add("--min-score", type=float, metavar="S", help=about)
+    about = "Leave out people with a confidence of less than C, from 0 to 1. The default is the model's own bound."
+    add("--min-confidence", type=float, metavar="C", help=about)
 
 
 def size(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT as two numbers."""
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} given; expected WIDTHxHEIGHT, such as 1280x720")
-    return int(width), int(height)
+    """WIDTHxHEIGHT as two numbers, for argparse."""
+    found = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected WIDTHxHEIGHT in pixels, such as 1280x720")
+    return int(found[1]), int(found[2])
+
+
+def rate(text: str) -> float:
+    """Frames a second as a number, for argparse."""
+    try:
+        fps = float(text)
+    except ValueError:
+        fps = 0.0
+    if not 0 < fps <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected a number above 0, to 1000")
+    return fps
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """What parses a whole number from `least`."""
+    """A function that reads a whole number from `least` on, for argparse."""
 
     def parse(text: str) -> int:
-        if not text.lstrip("-").isdigit() or int(text) < least:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} given; expected a whole number from {least}")
         return int(text)
 
@@ -61,7 +94,7 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def make_camera(options: argparse.Namespace) -> CameraOptions:
-    """What `add_source_options` asks of a camera."""
+    """The camera's settings that `add_source_options` asks for."""
     from edgepose.media.cameras import CameraOptions
 
     width, height = options.camera_size or (None, None)

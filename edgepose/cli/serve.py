@@ -1,4 +1,4 @@
-"""The command `edgepose serve`: its options, its token and its output. The server's packages are imported only when it runs."""
+"""The command `edgepose serve`. The packages that the server needs are imported when it runs."""
 
 from __future__ import annotations
 
@@ -12,72 +12,50 @@ from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
-from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, rate, whole
 from edgepose.errors import InputError, MissingExtraError
 from edgepose.server.limits import Limits
 
-# The least length of a token that somebody chooses. An address can make twenty guesses a second, see `Limits.rate`: half of all
-# tokens of eight small letters take more than a hundred years.
+# The least length of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: to try
+# all tokens of eight letters takes three hundred years.
 MIN_TOKEN = 8
 TOKEN_VARIABLE = "EDGEPOSE_TOKEN"
 
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `edgepose serve`."""
-    parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="the source, as in `edgepose run`; without one, only visitors' webcams and pictures are looked at",
+    add = parser.add_argument
+    about = (
+        "The source to serve, named as for `edgepose run`. Without one, people are found only in the webcams and pictures of "
+        "visitors."
     )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 stands for all (default: %(default)s)"
+    add("source", nargs="?", metavar="SOURCE", help=about)
+    about = "Listen on this address; 0.0.0.0 is every address of this machine. The default is %(default)s."
+    add("--host", default="127.0.0.1", help=about)
+    add("--port", type=whole(0), default=8000, help="Listen on this port; 0 is any free one. The default is %(default)s.")
+    about = (
+        f"Ask every visitor for this token, which {TOKEN_VARIABLE} in the environment sets, too. By default, one is made and "
+        "printed if other machines can connect, and none is asked for if they cannot."
     )
-    parser.add_argument(
-        "--port", type=whole(0), default=8000, help="the port; 0 stands for any free one (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--token",
-        metavar="T",
-        help=f"the token that every visitor has to give; {TOKEN_VARIABLE} sets it, too (default: none if only this machine can "
-        "connect, else one is made and printed)",
-    )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name by which visitors may call the server; may be given several times",
-    )
-    parser.add_argument(
-        "--max-clients", type=whole(1), default=64, metavar="N", help="streams and WebSockets at a time (default: %(default)s)"
-    )
-    parser.add_argument("--loop", action="store_true", help="begin files again when they end")
-    parser.add_argument(
-        "--no-pace", dest="paced", action="store_false", help="go through files as fast as possible, not at their own rate"
-    )
-    parser.add_argument(
-        "--stream-fps",
-        type=_rate,
-        default=Limits.picture_rate,
-        metavar="FPS",
-        help="pictures a second for viewers, at most (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--stream-height",
-        type=whole(1),
-        default=Limits.picture_height,
-        metavar="PX",
-        help="height of these pictures in pixels, at most; higher frames are halved until they fit (default: %(default)s)",
-    )
+    add("--token", help=about)
+    about = "Answer to this host name, too. The option may be repeated."
+    add("--allow-host", action="append", default=[], metavar="NAME", help=about)
+    about = "Serve at most N visitors at a time. The default is %(default)s."
+    add("--max-clients", type=whole(1), default=64, metavar="N", help=about)
+    add("--loop", action="store_true", help="Begin files again where they end.")
+    add("--no-pace", dest="paced", action="store_false", help="Go through files as fast as possible, not at their own rate.")
+    about = "Send viewers at most this many pictures a second. The default is %(default)g."
+    add("--stream-fps", type=rate, default=Limits.picture_rate, metavar="FPS", help=about)
+    about = "Halve pictures for viewers until they are at most H pixels high. The default is %(default)s."
+    add("--stream-height", type=whole(1), default=Limits.picture_height, metavar="H", help=about)
     add_source_options(parser)
     add_estimator_options(parser)
 
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    # OpenCV reads these when it is imported. It decodes no larger pictures of visitors, whatever the file says of its size (set
-    # the variable yourself if the source has larger ones), and does not log each row of a damaged picture.
+    # Set before OpenCV is imported, which reads them then. It decodes no larger picture for a visitor (a user whose source has
+    # larger ones raises the bound), and does not log a line for each row of a damaged picture.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(Limits.upload_pixels))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
@@ -110,23 +88,13 @@ def serve(options: argparse.Namespace) -> int:
         limits = Limits(clients=options.max_clients, picture_rate=options.stream_fps, picture_height=options.stream_height)
         site = Site(estimator, inference, track=options.track, smooth=options.smooth, limits=limits)
         server = BoundedServer(create_app(site, token=token, names=options.allow_host), site)
-        address = f"http://{_shown_host(listening)}:{listening.getsockname()[1]}/"
+        address = f"http://{_called(listening)}:{listening.getsockname()[1]}/"
         print(
             f"edgepose: {address}{'' if token is None else f'?token={quote(token)}'} (Ctrl-C ends)", file=sys.stderr, flush=True
         )
         with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run([listening])
     return 0
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} given; expected a number above 0, to 1000")
-    return rate
 
 
 def _token(options: argparse.Namespace, is_private: bool) -> str | None:
@@ -138,8 +106,8 @@ def _token(options: argparse.Namespace, is_private: bool) -> str | None:
     return token
 
 
-def _shown_host(listening: socket.socket) -> str:
-    """The host in the printed address: the one that it listens on, or the machine's name if it listens on all."""
+def _called(listening: socket.socket) -> str:
+    """The host in the address of this server: the one that it listens on, or the machine's name where it listens on all."""
     host = str(listening.getsockname()[0])
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         return socket.gethostname()

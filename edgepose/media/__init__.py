@@ -1,1 +1,1 @@
-"""Pictures and videos in, pictures, videos and keypoint files out."""
+"""Reads pictures, videos and cameras; writes pictures, videos and files of keypoints."""

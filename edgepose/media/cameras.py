@@ -29,7 +29,7 @@ PICAMERA_SIZE = (1280, 720)
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """What to ask of a camera. It may give something else, which is logged.
+    """Settings to ask of a camera. It may choose others, which is logged.
 
     Attributes:
         width: Of its frames, pixels; None: as the camera has it. Needs `height`, too.
@@ -68,7 +68,7 @@ def open_camera(camera: int | str, options: CameraOptions) -> Source:
 
     Args:
         camera: Its number, its device, "picamera", or a GStreamer pipeline that ends in an appsink.
-        options: What to ask of it; a pipeline says it all by itself.
+        options: The settings to ask for; of no use for a pipeline, which contains its own.
 
     Raises:
         SourceError: It is not there, or somebody else has it.

@@ -1,4 +1,4 @@
-"""Videos and network streams, and what they share with cameras: frames of whatever OpenCV captures."""
+"""Videos and network streams, and the reading of OpenCV's captures, which cameras use, too."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STREAM_TIMEOUT_MS = 5_000
 # FFmpeg decodes with a thread for each core, and each holds frames: 16 of them 44 MB more than 2 (H.264, 720p). The network has
 # more to do for a frame, and wants the cores; and four decode one in less time than OpenCV's only thread takes to convert it.
 DECODING_THREADS = min(4, max(1, cv2.getNumberOfCPUs() // 2))
-# What to make of a video that does not say how fast it is.
+# The frame rate of a video that does not state one.
 DEFAULT_FPS = 25.0
 
 
@@ -45,7 +45,7 @@ def open_video(path: Path) -> Source:
         raise SourceError(f"{name}: an empty file; expected a video or an image")
     capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, DECODING_THREADS])
     if not capture.isOpened():
-        capture = cv2.VideoCapture(name)  # by whatever else OpenCV has
+        capture = cv2.VideoCapture(name)  # By another of OpenCV's backends.
     if not capture.isOpened():
         raise SourceError(f"{name}: neither a video that OpenCV can open nor an image; it may be damaged or cut short")
     return from_capture(capture, name, "video", is_live=False)
@@ -61,7 +61,7 @@ def open_stream(url: str) -> Source:
     try:
         urlsplit(url)
     except ValueError as error:
-        reason = "" if "'" in str(error) else f": {error}"  # It may quote what is secret.
+        reason = "" if "'" in str(error) else f": {error}"  # The error may quote a password.
         raise SourceError(
             f"{name}: not an address that can be opened{reason}; expected rtsp://HOST/PATH or http://HOST/PATH"
         ) from None
@@ -74,7 +74,7 @@ def open_stream(url: str) -> Source:
 
 
 def from_capture(capture: Any, name: str, kind: Literal["video", "camera", "stream"], *, is_live: bool) -> Source:
-    """The frames of an opened `cv2.VideoCapture`, or what behaves like one.
+    """The frames of an opened `cv2.VideoCapture`, or an object that behaves like one.
 
     Raises:
         SourceError: They are too large; while iterating: none can be decoded.

@@ -1,6 +1,6 @@
-"""Writing files so that what is there is whole: at once or not at all, or whole after every value.
+"""Writes files that are always complete: all at once or not at all, or complete after every value.
 
-Until a new file is whole, it grows beside its place under a name of its own, and what was there before stays as it is.
+Until a new file is complete, it grows beside its place under a name of its own, and an older file stays as it is.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from edgepose.errors import OutputError
 
 STDOUT = "-"  # The path that means standard output, as in other commands.
 
-# What the system's own names for open files lead to is written to, and not replaced: others write there, too.
+# The system's names for open files. These files are written to and not replaced, because others write there, too.
 _OPEN_FILES = re.compile(r"/dev/(stdin|stdout|stderr|fd/.*)|/proc/.*")
-# Of a file's name, so much goes into the name of its part: file systems allow 255 bytes, some of them 143.
+# Characters of a file's name that go into the name of its part: file systems allow 255 bytes in all, some of them 143.
 _NAMED = 40
 
 
@@ -90,7 +90,7 @@ class Arrival:
 
 
 def written_straight(path: Path) -> bool:
-    """Whether data go into `path` itself: a device, a named pipe, or a name of the system's for an open file.
+    """Whether `path` is written directly, not by way of a part: a device, a named pipe, or the system's name of an open file.
 
     Raises:
         OSError: It cannot be looked at.
@@ -133,13 +133,13 @@ def to_json(value: Any) -> bytes:
 class JsonList:
     """A list of JSON values that is complete after each: a value goes over the closing bracket, and brings its own.
 
-    It is written beside its place, from the first value on, and moved there by `close`. What is no file gets it straight: JSON
-    Lines one by one, and a list when it is closed, where no closing bracket can be written over.
+    It is written beside its place, from the first value on, and moved there by `close`. Pipes, devices and standard output are
+    written directly: JSON Lines one by one, and a list when it is closed, because no closing bracket can be written over there.
 
     Args:
         path: The file, which takes the place of an older one, or a link to it; or "-" for standard output.
         lines: JSON Lines: a value a line, and no brackets.
-        lone: A single value stands without brackets.
+        lone: A single value is written without brackets.
 
     Raises:
         OutputError: The file cannot be written; if there is no room for a value, those before it stay readable.
@@ -152,7 +152,7 @@ class JsonList:
         self._out: io.FileIO | None = None  # Where it goes, ...
         self._file: io.FileIO | io.BytesIO  # ... and where it is written until it is closed.
         self._closed = False
-        # Opened by its other names, a file that standard output goes to would lose what is in it.
+        # If standard output is a file, opening it by one of these names would empty it.
         self._to_stdout = str(path) in (STDOUT, "/dev/stdout", "/dev/fd/1")
         self._arrival: Arrival | None = None
         try:
@@ -247,5 +247,5 @@ class JsonList:
     def _write(self, at: int, data: bytes) -> None:
         if not self._lines:
             self._file.seek(at)
-        while data:  # A write without a buffer may take only a part: what fits on the disk.
+        while data:  # A write without a buffer may write a part only, as much as fits on the disk.
             data = data[self._file.write(data) :]

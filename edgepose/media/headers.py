@@ -1,10 +1,10 @@
-"""What an image file says of itself before it is decoded: its size, its orientation, and whether all of it is there.
+"""Headers of image files, read before anything is decoded: size, orientation, and whether the file is complete.
 
 OpenCV allocates whatever a header asks for, and, from version to version, reads EXIF in some formats and flags and not in
-others. So the few bytes in question are read here, for the five formats that edgepose takes, and the decoder only sees what
-is bounded and whole. Where a file says two things, the one counts that the libraries under OpenCV go by.
+others. So the few bytes in question are read here, for the five formats that edgepose takes, and the decoder gets only files
+that are complete and of bounded size. Where a file contradicts itself, it is read as the libraries under OpenCV read it.
 
-Reading takes a few steps, or time in proportion to the length of the file: fillings are skipped at once, and what has more
+Reading takes a few steps, or time in proportion to the length of the file: padding is skipped at once, and a file with more
 parts than any program writes is refused as damaged.
 """
 
@@ -45,7 +45,7 @@ _BYTES_A_PART = 1024  # For each of these a file may have one more.
 
 
 class Header(NamedTuple):
-    """What a file says of itself.
+    """The facts in the header of an image file.
 
     Attributes:
         width: In stored pixels.
@@ -78,7 +78,7 @@ def read_header(data: bytes) -> Header | None:
 
 
 def bare(data: bytes) -> bytes:
-    """A whole image file without what its decoder had better not see: a PNG without text, profiles and animation."""
+    """A complete image file without the parts that its decoder does not need: a PNG without text, profiles and animation."""
     if not data.startswith(_PNG_START):
         return data
     chunks = list(_png_chunks(data))

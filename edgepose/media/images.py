@@ -1,4 +1,4 @@
-"""One picture: from a file to the array that everything else works on, and back."""
+"""Reads image files as arrays, checks arrays, and writes them as image files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from edgepose.addresses import showable
 from edgepose.errors import InputError, OutputError, SourceError
 from edgepose.media.files import write_file
 from edgepose.media.headers import Header, bare, read_header
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from edgepose.media.kinds import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 
 # OpenCV's own bound, which it reads when it is imported: a program that sets it before has it respected here, too.
 OPENCV_BOUND = "OPENCV_IO_MAX_IMAGE_PIXELS"
@@ -50,7 +49,7 @@ _UPRIGHT: dict[int, tuple[bool, int | None]] = {
 
 
 def check_image(image: object) -> None:
-    """Make sure that `image` is what edgepose works on: an array (H, W, 3) uint8, blue, green, red.
+    """Make sure that `image` is an array (H, W, 3) uint8 in the order blue, green, red.
 
     Raises:
         InputError: It is something else.

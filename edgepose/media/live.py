@@ -1,4 +1,4 @@
-"""Sources that read ahead in a thread: of what is live only the newest frame, opened again when it goes away."""
+"""Reading a source in another thread: a file two frames ahead, a live source the newest frame, opened again if it goes away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edgepose.errors import SourceError
 from edgepose.media.frames import Frame, Source
-from edgepose.prefetch import Ahead
+from edgepose.prefetch import Prefetch
 
 logger = logging.getLogger(__name__)
 
@@ -31,21 +31,25 @@ def read_ahead(source: Source, reopen: Callable[[], Source]) -> Source:
         SourceError: While iterating: the source went away and could not be opened again.
     """
     if not source.is_live:
-        ahead = Ahead(source)
-        return replace(source, _frames=ahead, _release=ahead.close, _ahead=ahead)
+        prefetch = Prefetch(source)
+        return replace(source, frames=prefetch, release=prefetch.close, prefetch=prefetch)
     ended = threading.Event()
-    ahead = Ahead(_endless(source, reopen, ended), newest=True)
+    prefetch = Prefetch(endless(source, reopen, ended), newest=True)
 
     def close() -> None:
         ended.set()
-        ahead.close()
+        prefetch.close()
         source.close()  # For the case that nobody has read, so that no thread was started.
 
-    return replace(source, _frames=ahead, _release=close, _ahead=ahead)
+    return replace(source, frames=prefetch, release=close, prefetch=prefetch)
 
 
-def _endless(source: Source, reopen: Callable[[], Source], ended: threading.Event) -> Iterator[Frame]:
-    """Frames of a live source, which goes away and comes back; counted and timed as one."""
+def endless(source: Source, reopen: Callable[[], Source], ended: threading.Event) -> Iterator[Frame]:
+    """Frames of a live source that is opened again whenever it goes away, until `ended` is set; numbered and timed as one.
+
+    Raises:
+        SourceError: It did not come back.
+    """
     index = tries = 0
     started = 0.0
     while True:

@@ -1,7 +1,7 @@
-"""What may be written, found out before anything is: a source is never an output, nor are two outputs one.
+"""Checks of outputs before anything is written: a source is never an output, nor are two outputs one.
 
-A file is known by what it is, whatever it is called: hard and symbolic links, other spellings of a path, and other cases of
-its letters, where the file system does not tell them apart, are the same file. Nothing here writes.
+Files are compared by device and inode, not by name: hard and symbolic links, other spellings of a path, and other cases of its
+letters, where the file system does not tell them apart, are the same file. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgepose.errors import OutputError
 from edgepose.media.files import unwritable
+from edgepose.media.kinds import IMAGE_SUFFIXES, VIDEO_CODECS
 
 SOURCE = "the source itself"
 
@@ -42,7 +43,7 @@ def check_folder(folder: Path, files: Sequence[Path] = (), suffixes: Sequence[st
     """Make sure that `folder` can be made and written, and that no file in it with one of `suffixes` is one of `files`.
 
     Raises:
-        OutputError: It is so; or the folder, or one above it, is a file or write-protected.
+        OutputError: A file in it is one of `files`; or the folder, or one above it, is a file or write-protected.
     """
     there = folder
     while (found := _status(there)) is None and there != there.parent:
@@ -63,6 +64,16 @@ def check_folder(folder: Path, files: Sequence[Path] = (), suffixes: Sequence[st
         status = _status_or_none(folder / name)
         if status is not None and (status.st_dev, status.st_ino) in known:
             raise OutputError(f"{folder / name}: is {SOURCE}; give another folder, so that it is not overwritten")
+
+
+def check_no_picture(path: Path, way_out: str) -> None:
+    """Make sure that a file which is no picture is not called like one.
+
+    Raises:
+        OutputError: It is; `way_out` says how to call it.
+    """
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_CODECS):
+        raise OutputError(f"{path}: has the suffix of a picture or video; {way_out}")
 
 
 def check_apart(file: Path, other: Path) -> None:
@@ -104,7 +115,7 @@ def spare_source(path: Path, source: str) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What is at `path`; None if nothing is. Raises `OutputError` where that cannot be found out."""
+    """The status of the file or folder at `path`; None if there is none. Raises `OutputError` if it cannot be read."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Where frames come from: an image, a folder, a pattern, a video, a camera, a network stream, or arrays."""
+"""Opens sources of frames: an image, a folder, a pattern, a video, a camera, a network stream, or arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgepose.media.live import read_ahead as read_in_thread
 
 __all__ = ["CameraOptions", "Frame", "Source", "open_source", "source_files"]
 
-_ARRAYS = "images"  # The name of what comes as arrays.
+_ARRAYS = "images"  # The name of a source of arrays.
 
 
 def open_source(
@@ -34,7 +34,7 @@ def open_source(
     camera: CameraOptions | None = None,
     read_ahead: bool = True,
 ) -> Source:
-    """Open anything that has frames.
+    """Open a source of frames.
 
     Args:
         source: An image file; a folder of images (in natural order, not the folders in it); a pattern such as
@@ -42,7 +42,7 @@ def open_source(
             Pi's) or as a GStreamer pipeline ("v4l2src ! videoconvert ! appsink"); a stream by URL (rtsp://, http://); or
             arrays (H, W, 3) uint8 BGR.
         max_frames: Stop after so many frames; 0 gives none.
-        camera: What to ask of a camera: its size and rate.
+        camera: The frame size and rate to ask of a camera.
         read_ahead: Read in a thread of its own: files two frames ahead; of cameras and streams only the newest frame is
             kept, and they are opened again when they go away. Otherwise all of them are read in the calling thread, every
             frame, until the first failure. Arrays always are.
@@ -59,14 +59,14 @@ def open_source(
     opened.files = opened.files or source_files(source)
     if read_ahead and opened.name != _ARRAYS:
         opened = read_in_thread(opened, open_it)
-    opened._frames = itertools.islice(opened._frames, max_frames)
+    opened.frames = itertools.islice(opened.frames, max_frames)
     if max_frames is not None:
         opened.total = min(max_frames, max_frames if opened.total is None else opened.total)
     return opened
 
 
 def source_files(source: object) -> Sequence[Path]:
-    """The files or devices that `source` is read from, as far as its name tells: nothing is opened, nor are they all there."""
+    """The files or devices that `source` may be read from, by its name alone: nothing is opened, and some may not exist."""
     if isinstance(source, (int, np.integer)):
         return [Path(f"/dev/video{source}")]
     if not isinstance(source, (str, Path)):
@@ -78,7 +78,7 @@ def source_files(source: object) -> Sequence[Path]:
     scheme, is_url, rest = text.partition("://")
     if isinstance(source, str) and is_url:
         return [Path(rest), Path(unquote(rest))] if scheme.lower() == "file" else []
-    with suppress(OSError, ValueError):  # Whoever opens it says what is wrong.
+    with suppress(OSError, ValueError):  # Opening the source raises an error that says what is wrong.
         path = Path(text)
         if path.is_dir():
             return _images_among(path.iterdir())

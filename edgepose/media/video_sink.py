@@ -1,4 +1,4 @@
-"""Annotated frames as a video file that plays."""
+"""Annotated frames as a video file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from edgepose.errors import OutputError
 from edgepose.geometry import fit_letterbox
 from edgepose.media.captures import DEFAULT_FPS
 from edgepose.media.files import Arrival, unwritable
-from edgepose.media.frames import Frame
+from edgepose.media.frames import Frame, Picture, Source
 from edgepose.media.images import check_image
+from edgepose.media.kinds import VIDEO_CODECS as VIDEO_CODECS
 from edgepose.media.outputs import check_folder, spare_source
+from edgepose.poses import Poses
 
 logger = logging.getLogger(__name__)
 
-# Codecs that the FFmpeg inside OpenCV's wheels can write (H.264 is not among them) and every desktop player reads.
-VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
-
 # The codecs take even sides only (OpenCV cuts odd ones), and VP8 fails on tiny ones.
 MIN_SIDE = 16
+
+
+def open_sink(path: str | Path, source: Source, name: str) -> VideoSink:
+    """The sink for an annotated video of `source`, at its rate."""
+    return VideoSink(path, source.fps)
 
 
 class VideoSink:
@@ -39,7 +43,7 @@ class VideoSink:
 
     Raises:
         OutputError: The suffix is unknown, or the file cannot be written. While closing: the video is not whole, as on a
-            full disk, of which OpenCV does not tell earlier. If it does not play at all, an older one stays.
+            full disk, which OpenCV does not report earlier. If it does not play at all, an older one stays.
     """
 
     def __init__(self, path: str | Path, fps: float | None = None) -> None:
@@ -54,8 +58,9 @@ class VideoSink:
         self._size = (0, 0)  # ... and of the video.
         self._count = 0
 
-    def write(self, frame: Frame, image: NDArray[np.uint8]) -> None:
-        """Append `image` (H, W, 3) uint8 BGR, which was made from `frame`."""
+    def write(self, frame: Frame, poses: Poses, picture: Picture) -> None:
+        """Append the annotated `picture` of `frame`."""
+        image = picture()
         check_image(image)
         if self._writer is None:
             spare_source(self._path, frame.path)
@@ -92,7 +97,7 @@ class VideoSink:
                 logger.warning("%s: not whole%s", self._path, kept)
 
     def _played(self) -> tuple[bool, bool]:
-        """Whether the first frame of what was written can be read, and whether all seem to be there."""
+        """Whether the first frame of the written video can be read, and whether all seem to be there."""
         written = cv2.VideoCapture(str(self._arrival.part))
         count = written.get(cv2.CAP_PROP_FRAME_COUNT)
         written.set(cv2.CAP_PROP_POS_FRAMES, max(0, count - 1))
@@ -107,7 +112,7 @@ class VideoSink:
         return plays, has_last and count >= self._count / 2
 
     def _arrive(self, plays: bool) -> str:
-        """Move the video to its place, unless it would replace one and does not play; what to say of that, if anything."""
+        """Move the video to its place, unless it would replace one and does not play; returns a message about that."""
         if plays or not self._arrival.replaces:
             try:
                 self._arrival.arrive()

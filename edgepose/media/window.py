@@ -25,8 +25,8 @@ _SNAPSHOT, _PAUSE = ord("s"), ord(" ")
 _RUNNING_MS, _PAUSED_MS = 1, 50
 
 
-# A window like that of `Window`, for as long as it takes to be made. Qt ends the process where it finds no screen, which
-# nothing in that process can prevent.
+# A program that opens a window like `Window` does, and ends. Qt ends the whole process where it finds no screen, and nothing
+# in that process can prevent it, so that it is tried in another.
 _TRIAL = "import os, cv2; cv2.namedWindow('edgepose', cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL); os._exit(0)"
 _TRIAL_S = 20.0
 
@@ -124,6 +124,6 @@ class Window:
         try:
             write_image(path, image)
         except OutputError as error:
-            logger.warning("%s", error)  # No reason to end what is being watched.
+            logger.warning("%s", error)  # A snapshot that fails does not end the run.
         else:
             logger.warning("snapshot: %s", path.absolute())

@@ -20,8 +20,8 @@ from typing import Literal
 
 from edgepose.errors import EdgePoseError, SourceError
 from edgepose.estimator import EstimatedFrame, PoseEstimator
-from edgepose.hud import Hud
 from edgepose.media.sources import Frame, Source
+from edgepose.meter import Meter
 from edgepose.server.metrics import Metrics
 from edgepose.server.results import People, Result
 
@@ -75,7 +75,7 @@ class SourceInference:
         self._source = open_frames()
         self.name = PurePath(self._source.name).name or self._source.name
         self._track, self._smooth, self._repeats, self._paced = track, smooth, loop, paced
-        self._meter = Hud()
+        self._meter = Meter()
         self._dropped = self._dropped_before = 0  # Frames, up to now, and by openings of the source that have ended.
         self._held = 0.0  # Seconds for which frames of this opening of the source were held back.
         self._ended = threading.Event()
@@ -176,7 +176,7 @@ class SourceInference:
         """Find the people in all frames of `source`."""
         read_at: dict[int, float] = {}
         self._held = 0.0
-        timed = replace(source, _frames=self._read(source, read_at))
+        timed = replace(source, frames=self._read(source, read_at))
         started: float | None = None
         with source, closing(self._estimator.stream(timed, track=self._track, smooth=self._smooth)) as frames:
             for frame in frames:
