@@ -17,8 +17,8 @@ from edgepose.engines import Engine
 from edgepose.engines import openvino as openvino_engine
 from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
 from edgepose.errors import InputError, ModelError, SourceError
-from edgepose.estimator import open_detector
 from edgepose.evaluation import LEAST_SCORE
+from edgepose.loading import open_detector
 from edgepose.media.images import IMAGE_SUFFIXES, missing
 from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.pipelines.top_down import TopDown
@@ -58,11 +58,11 @@ def estimate_with(engine: Engine, model: Model, input_size: InputSize) -> Estima
     """
     if model.task == "bottom-up":
         bottom_up = BottomUp(engine, model, input_size=input_size, min_score=LEAST_SCORE)
-        return lambda image: bottom_up.start(image)()
+        return lambda image: bottom_up.start(image).result()
     if model.decoder == "heatmaps":
         people = open_detector(DEFAULT)
         top_down = TopDown(engine, model, detector=people, input_size=input_size, min_score=LEAST_SCORE)
-        return lambda image, boxes=None: top_down.start(image, boxes)()
+        return lambda image, boxes=None: top_down.start(image, boxes).result()
     raise ModelError(f"{model.name} is a {model.task} model; expected a model that finds keypoints")
 
 

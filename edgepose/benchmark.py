@@ -228,7 +228,7 @@ def _stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: 
             done()
             started.wait()
             done()
-            poses = started()
+            poses = started.result()
             done()
             poses = tracker.update(poses, frame.timestamp)
             done()

@@ -81,7 +81,7 @@ def test_keypoints_come_back_to_where_they_are_in_the_frame(frame, input_size):
     cells = person(9, 4)
     engine = OnePerson(cells)
     pipeline = BottomUp(engine, MODEL, input_size=input_size, min_score=0.1)
-    poses = pipeline.start(np.zeros((*frame, 3), np.uint8))()
+    poses = pipeline.start(np.zeros((*frame, 3), np.uint8)).result()
 
     # Where the frame lies in the input is known from the picture that the engine was given: padding is 128, the frame 0.
     content = engine.batches[0][0][..., 0] < 64
@@ -103,7 +103,7 @@ def test_aspect_is_kept_and_the_whole_frame_is_seen():
     image = np.zeros((480, 640, 3), np.uint8)
     image[:, -8:] = 255
     image[-8:, :] = 255
-    BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image)()
+    BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image).result()
     given = engine.batches[0][0]
     assert given.shape == (368, 496, 3)
     assert given[180, 487].min() > 200  # the right edge, at 640 * 368 / 480 = 490.7
@@ -116,15 +116,15 @@ def test_padding_is_the_mean_in_the_frames_colour_order():
     engine = OnePerson(person(9, 4))
     BottomUp(engine, from_yaml("tiny", text, "tests"), input_size=(256, 456), min_score=0.1).start(
         np.zeros((100, 100, 3), np.uint8)
-    )()
+    ).result()
     np.testing.assert_array_equal(engine.batches[0][0][0, -1], [30, 20, 10])
 
 
 def test_min_score_leaves_out_the_weak():
     engine = OnePerson(person(9, 4))
     image = np.zeros((368, 492, 3), np.uint8)
-    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image)()) == 1
-    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.99).start(image)()) == 0
+    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image).result()) == 1
+    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.99).start(image).result()) == 0
 
 
 @pytest.mark.parametrize("size", [0, -8, 100, 8192, (256, 100), (100, 256)])
@@ -193,7 +193,7 @@ class TwoTagged:
 def test_tagged_people_come_back_to_where_they_are_in_the_frame(frame, size):
     engine = TwoTagged()
     pipeline = BottomUp(engine, TAG_MODEL, input_size=size, min_score=0.05)
-    poses = pipeline.start(np.zeros((*frame, 3), np.uint8))()
+    poses = pipeline.start(np.zeros((*frame, 3), np.uint8)).result()
     height, width = engine.batches[0].shape[1:3]
     scale = min(height / frame[0], width / frame[1])
     assert len(poses) == 2
@@ -239,13 +239,13 @@ def test_lonely_peaks_are_nobody():
     image = np.zeros((128, 128, 3), np.uint8)
     for keypoints, people in ((2, 1), (3, 2)):
         pipeline = BottomUp(TwoTagged(second=keypoints), TAG_MODEL, input_size=128, min_score=0.05)
-        assert len(pipeline.start(image)()) == people
+        assert len(pipeline.start(image).result()) == people
 
 
 @pytest.mark.parametrize(("min_score", "found"), [(0, 17), (0.05, 17), (0.07, 16), (0.85, 0)])
 def test_min_score_holds_for_filled_in_keypoints_too(min_score, found):
     pipeline = BottomUp(TwoTagged(second=0, weak=0.06), TAG_MODEL, input_size=128, min_score=min_score)
-    poses = pipeline.start(np.zeros((128, 128, 3), np.uint8))()
+    poses = pipeline.start(np.zeros((128, 128, 3), np.uint8)).result()
     assert (poses.scores > 0).sum() == found
 
 

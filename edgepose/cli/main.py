@@ -149,7 +149,7 @@ def _models(options: argparse.Namespace) -> int:
         rows = [("NAME", "TASK", "LICENCE", "AP", "GFLOPS", "STATE")]
         for name in registry.names():
             model = registry.get(name)
-            state = "here" if download.locate(model) else "needs conversion" if model.conversion else "to download"
+            state = "here" if download.find(model) else "needs conversion" if model.conversion else "to download"
             rows.append((name, model.task, model.licence or "-", _or_dash(model.ap), _or_dash(model.gflops), state))
         _print_table(rows)
         print("AP in percent, each with its own protocol: see `edgepose models info NAME`")

@@ -1,14 +1,16 @@
-"""What runs a network: pictures in (B, H, W, 3) uint8 BGR, maps out (B, C, h, w) float32, now or later.
+"""The protocol of engines, which run a network: pictures (B, H, W, 3) uint8 BGR in, maps (B, C, h, w) float32 out.
 
 Pipelines know an engine by this protocol alone, and load none.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgepose.zoo.registry import Model
 
 
 class Pending(Protocol):
@@ -31,6 +33,14 @@ class Engine(Protocol):
 
     def submit(self, batch: NDArray[np.uint8]) -> Pending:
         """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns."""
+
+
+class Opened(NamedTuple):
+    """A network that is ready to run."""
+
+    engine: Engine
+    model: Model  # its description
+    batch_size: int = 1  # crops of people that go through it together at best; a CPU takes each as soon as it is cut
 
 
 def padded(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
