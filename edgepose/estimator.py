@@ -1,31 +1,25 @@
-"""`PoseEstimator`: picks a model, an engine and a pipeline. The one class that most users need."""
+"""`PoseEstimator`, the one class that most users need: a model, opened, and the pipeline that runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgepose.decoding import warm_up
-from edgepose.decoding.heatmaps import Refinement
-from edgepose.errors import InputError, ModelError
+from edgepose.arrays import Image
 from edgepose.loading import Backend, open_detector, open_model
 from edgepose.media.images import check_image
 from edgepose.media.sources import Frame, Source, open_source
-from edgepose.once import Once
-from edgepose.pipelines.bottom_up import BottomUp
+from edgepose.pipelines import Options, make_pipeline
 from edgepose.pipelines.detection import Detector
 from edgepose.pipelines.scheduling import Started, freshest, in_order
-from edgepose.pipelines.top_down import TopDown
 from edgepose.poses import Poses
 from edgepose.tracking import Tracker
-from edgepose.zoo.registry import DEFAULT, Model
 
 if TYPE_CHECKING:
+    from edgepose.decoding.heatmaps import Refinement
     from edgepose.engines.openvino import Hint, Precision
 
 
@@ -96,50 +90,20 @@ class PoseEstimator:
         refinement: Refinement | None = None,
         flip_test: bool = False,
     ) -> None:
-        for name, value in (("min_score", min_score), ("min_confidence", min_confidence)):
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}; expected a number in [0, 1]")
+        options = Options(input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test)
         opened = open_model(
             model, device=device, backend=backend, threads=threads, streams=streams, hint=hint, precision=precision
         )
-        engine, self.model, best_batch_size = opened
-        self.engine = engine
+        self.model = opened.model
+        self.engine = opened.engine
         self.input_size = self.model.size[0] if input_size is None else input_size
         self.min_score = self.model.min_score if min_score is None else min_score
         self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
-        shared: dict[str, Any] = {
-            "input_size": self.input_size,
-            "min_score": self.min_score,
-            "min_confidence": self.min_confidence,
-        }
-        self.pipeline: BottomUp | TopDown
-        if self.model.task == "bottom-up":
-            given = {"detector": detector, "batch_size": batch_size, "refinement": refinement, "flip_test": flip_test or None}
-            for name, option in given.items():
-                if option is not None:
-                    raise InputError(
-                        f"{name} given, but {self.model.name} is bottom-up and finds people by itself; leave it out, or take "
-                        "a top-down model such as accurate"
-                    )
-            self.pipeline = BottomUp(engine, self.model, **shared)
-        elif self.model.decoder == "heatmaps":
-            batch_size = best_batch_size if batch_size is None else batch_size
-            self.pipeline = TopDown(
-                engine,
-                self.model,
-                detector=_detector(detector, self.model, threads),
-                batch_size=batch_size,
-                refinement=refinement or "quarter",
-                flip_test=flip_test,
-                **shared,
-            )
-        else:
-            raise ModelError(f"{self.model.name} is a {self.model.task} model; expected a bottom-up model or a top-down one")
+        self.pipeline = make_pipeline(opened, options, partial(open_detector, threads=threads))
         # Frames whose people share batches, where the most frames a second count more than the quickest answer.
-        self._together = 4 if hint == "throughput" and (batch_size or 1) > 1 else 1
-        warm_up()
+        self._together = 4 if hint == "throughput" and self.pipeline.batch_size > 1 else 1
 
-    def __call__(self, image: NDArray[np.uint8], *, boxes: Any = None) -> Poses:
+    def __call__(self, image: Image, *, boxes: Any = None) -> Poses:
         """People in `image` (H, W, 3) uint8 BGR, best first.
 
         Args:
@@ -152,18 +116,14 @@ class PoseEstimator:
             InputError: The image has another shape or type; the boxes are none, or the model does not take any.
         """
         check_image(image)
-        if isinstance(self.pipeline, TopDown):
-            return self.pipeline.start(image, boxes).result()
-        if boxes is not None:
-            raise InputError(f"boxes given, but {self.model.name} is bottom-up and finds people by itself; leave them out")
-        return self.pipeline.start(image).result()
+        return self.pipeline.start(image, boxes).result()
 
-    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
+    def batch(self, images: Sequence[Image]) -> list[Poses]:
         """People in each of `images`, as one by one."""
         return [poses for _, poses in in_order(images, self.start, self._requests, self._together)]
 
     def stream(
-        self, source: Source | str | int | Path | Iterable[NDArray[np.uint8]], *, track: bool = False, smooth: bool = False
+        self, source: Source | str | int | Path | Iterable[Image], *, track: bool = False, smooth: bool = False
     ) -> Generator[EstimatedFrame, None, None]:
         """People in each frame of a source: a file, a folder, a glob, a video, a camera (0), a URL, or images.
 
@@ -189,7 +149,7 @@ class PoseEstimator:
                     poses = tracker.update(poses, frame.timestamp)
                 yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses)
 
-    def start(self, images: Sequence[NDArray[np.uint8]]) -> list[Started]:
+    def start(self, images: Sequence[Image]) -> list[Started]:
         """Start the network on `images`; call what is returned for each, for the people in it.
 
         Raises:
@@ -197,20 +157,10 @@ class PoseEstimator:
         """
         for image in images:
             check_image(image)
-        if isinstance(self.pipeline, TopDown):
-            return self.pipeline.start_together(images)
-        return [self.pipeline.start(image) for image in images]
+        return self.pipeline.start_together(images)
 
     def _start_frames(self, frames: list[Frame]) -> list[Started]:
         return self.start([frame.image for frame in frames])
 
     def _requests(self) -> int:
         return self.engine.requests
-
-
-def _detector(chosen: str | Path | Detector | None, model: Model, threads: int | None) -> Detector:
-    """What finds the people for a top-down model. The one that nobody chose is opened when it is first needed."""
-    if chosen is None:
-        people = Once(lambda: open_detector(model.detector or DEFAULT, threads))
-        return lambda image: people()(image)
-    return open_detector(chosen, threads) if isinstance(chosen, str | Path) else chosen

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
 
+from edgepose.decoding import decoder_class
 from edgepose.engines import Engine, Opened
 from edgepose.errors import DeviceError, InputError, MissingExtraError, ModelError
-from edgepose.pipelines.bottom_up import BottomUp
-from edgepose.pipelines.detection import Detector, SSDDetector, boxes_around
+from edgepose.pipelines import Options, make_pipeline
+from edgepose.pipelines.detection import Detector, boxes_around
 from edgepose.zoo.download import fetch
 from edgepose.zoo.registry import Model, describe_file, get, undescribed
 
@@ -75,8 +76,9 @@ def open_detector(name: str | Path, threads: int | None = None) -> Detector:
     openvino = _openvino()
     engine: Engine = openvino.OpenVINOEngine(openvino.read_network(path), description, threads=threads)
     if description.task == "detector":
-        return SSDDetector(engine, description)
-    people = BottomUp(engine, description, input_size=description.size[0], min_score=description.min_score)
+        detector: Detector = decoder_class(description.decoder)(engine, description)
+        return detector
+    people = make_pipeline(Opened(engine, description), Options(min_confidence=0.0), open_detector)
     return lambda image: boxes_around(people.start(image).result())
 
 

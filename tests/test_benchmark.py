@@ -71,7 +71,7 @@ def test_the_figures_are_those_of_the_stages(model: Path, monkeypatch: pytest.Mo
         now += 0.002
         (started,) = start(images)
         started.wait = takes(30, started.wait)  # type: ignore[method-assign]
-        started._finish = takes(4, started._finish)
+        started.result = takes(4, started.result)  # type: ignore[method-assign]
         return [started]
 
     monkeypatch.setattr(estimator, "start", starts)

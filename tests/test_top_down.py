@@ -6,6 +6,7 @@ import json
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +15,12 @@ import tiny_models
 
 import edgepose
 from edgepose import COCO17, Poses
+from edgepose.engines import Engine, Opened
 from edgepose.engines.openvino import OpenVINOEngine
+from edgepose.errors import InputError
 from edgepose.evaluation import evaluate
-from edgepose.pipelines import top_down
+from edgepose.pipelines import Options, make_pipeline, top_down
+from edgepose.pipelines.detection import Detector
 from edgepose.pipelines.top_down import TopDown
 from edgepose.zoo import registry
 
@@ -109,8 +113,14 @@ class Painted:
         return [self.heatmaps]
 
 
-def pipeline(engine: object, **options: object) -> TopDown:
-    return TopDown(engine, MODEL, **{"detector": None, "input_size": CROP, "min_score": 0.05, **options})
+def no_detector(name: str | Path) -> Detector:
+    raise InputError(f"{name} is asked for")
+
+
+def pipeline(engine: Engine, **options: Any) -> TopDown:
+    made = make_pipeline(Opened(engine, MODEL), Options(**{"input_size": CROP, "min_score": 0.05, **options}), no_detector)
+    assert isinstance(made, TopDown)
+    return made
 
 
 def crowd(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -189,9 +199,9 @@ def test_frames_share_batches_and_few_are_under_way():
     run = pipeline(painter, batch_size=4)
     alone = run.start(image, boxes).result()
     painter.batches.clear()
-    finishes = run.start_together([image, image, image], [boxes[:3], [], boxes[3:]])
+    started = run.start_together([image, image, image], [boxes[:3], [], boxes[3:]])
     assert painter.batches == [4, 3]
-    first, nobody, last = (finish() for finish in finishes)
+    first, nobody, last = (one.result() for one in started)
     assert (len(first), len(nobody), len(last)) == (3, 0, 4)
     together = np.concatenate([first.keypoints, last.keypoints])
     key = np.lexsort(together[:, 0].T)
@@ -244,7 +254,7 @@ def test_the_detector_is_asked_where_the_caller_says_nothing():
     assert len(asked) == 1
     with pytest.raises(edgepose.InputError, match="boxes of the detector have shape"):
         pipeline(painter, detector=lambda picture: np.zeros((2, 9))).start(image)
-    with pytest.raises(edgepose.InputError, match="tiny is top-down and needs to know where people are"):
+    with pytest.raises(edgepose.InputError, match="default is asked for"):
         pipeline(painter).start(image)
 
 
@@ -340,13 +350,13 @@ def test_a_failed_run_fails_for_all_frames_that_were_started_together(run, at_on
     options = {"batch_size": batch_size, "flip_test": flip_test}
     painter.run = run = min(run, -(-6 // batch_size) * (2 if flip_test else 1) - 1)
     try:
-        finishes = pipeline(painter, **options).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
+        started = pipeline(painter, **options).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
     except edgepose.ModelError:
         assert at_once  # Nothing is there to be asked.
         return
-    for finish in [*finishes, *reversed(finishes)]:
+    for one in [*started, *reversed(started)]:
         with pytest.raises(edgepose.ModelError, match="out of memory") as caught:
-            finish()
+            one.result()
     # Although the error is still there, whose traceback knows much.
     assert [ref() for ref in painter.runs[run + 1 :]] == [None] * len(painter.runs[run + 1 :])
     assert caught.value is not None
@@ -356,9 +366,9 @@ def test_a_failed_run_fails_in_all_threads_that_ask():
     painter = Failing(0, edgepose.ModelError("out of memory"))
     people, boxes = crowd(6)
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
-    finishes = pipeline(painter).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
+    started = pipeline(painter).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
     with ThreadPoolExecutor(6) as pool:
-        errors = [future.exception() for future in [pool.submit(finish) for finish in finishes * 2]]
+        errors = [future.exception() for future in [pool.submit(one.result) for one in started * 2]]
     assert [str(error) for error in errors] == ["out of memory"] * 6
 
 
@@ -372,11 +382,11 @@ def test_who_was_interrupted_can_ask_again_and_everybody_has_their_own_points(ru
     plain = Painter()
     plain.look_at(image, people, boxes)
     expected = [pipeline(plain).start(image, share).result() for share in shares]
-    finishes = pipeline(painter).start_together([image] * 3, shares)
+    started = pipeline(painter).start_together([image] * 3, shares)
     with pytest.raises(KeyboardInterrupt):
-        finishes[0]()
-    for finish, alone in zip(finishes, expected, strict=True):
-        np.testing.assert_array_equal(finish().keypoints, alone.keypoints)
+        started[0].result()
+    for one, alone in zip(started, expected, strict=True):
+        np.testing.assert_array_equal(one.result().keypoints, alone.keypoints)
 
 
 def test_threads_that_ask_for_different_frames_get_their_own():
@@ -386,6 +396,6 @@ def test_threads_that_ask_for_different_frames_get_their_own():
     run = pipeline(painter)
     expected = [run.start(image, [box]).result().keypoints for box in boxes]
     with ThreadPoolExecutor(8) as pool:
-        for finishes in [run.start_together([image] * 8, [[box] for box in boxes]) for _ in range(10)]:
-            for poses, alone in zip(pool.map(lambda finish: finish(), finishes), expected, strict=True):
+        for started in [run.start_together([image] * 8, [[box] for box in boxes]) for _ in range(10)]:
+            for poses, alone in zip(pool.map(lambda one: one.result(), started), expected, strict=True):
                 np.testing.assert_array_equal(poses.keypoints, alone)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Ints
 from edgepose.kernels.jit import fused_kernel as kernel
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
 
@@ -38,15 +39,15 @@ _MANY_PAIRS = 128
 
 @kernel
 def group_people(
-    pafs: NDArray[np.float32],
+    pafs: Float,
     columns: NDArray[np.uintp],
-    column_weights: NDArray[np.float32],
+    column_weights: Float,
     rows: NDArray[np.uintp],
-    row_weights: NDArray[np.float32],
-    peaks: NDArray[np.float32],
-    counts: NDArray[np.int64],
-    members: NDArray[np.int64],
-    totals: NDArray[np.float32],
+    row_weights: Float,
+    peaks: Float,
+    counts: Ints,
+    members: Ints,
+    totals: Float,
 ) -> tuple[int, bool]:
     """Join peaks into people.
 
@@ -115,10 +116,8 @@ def group_people(
 
 
 @kernel
-def _drop_peaks(
-    pair_a: NDArray[np.int64], pair_b: NDArray[np.int64], affinity: NDArray[np.float32], pairs: int, i: int, j: int
-) -> int:
-    """Drop the pairs with start `i` or end `j`, in place and in order; the number left."""
+def _drop_peaks(pair_a: Ints, pair_b: Ints, affinity: Float, pairs: int, i: int, j: int) -> int:
+    """Drop the pairs with start `i` or end `j`, in place and in order; returns the number left."""
     kept = 0
     for pair in range(pairs):
         if pair_a[pair] != i and pair_b[pair] != j:
@@ -128,7 +127,7 @@ def _drop_peaks(
 
 
 @kernel
-def _fill_missing(members: NDArray[np.int64], people: int, a: int, b: int, i: int, j: int) -> None:
+def _fill_missing(members: Ints, people: int, a: int, b: int, i: int, j: int) -> None:
     """Give people who have one end of the limb and lack the other that other."""
     for person in range(people):
         if members[person, a] == i and members[person, b] < 0:
@@ -139,17 +138,17 @@ def _fill_missing(members: NDArray[np.int64], people: int, a: int, b: int, i: in
 
 @kernel
 def _score_pairs(
-    field_x: NDArray[np.float32],
-    field_y: NDArray[np.float32],
+    field_x: Float,
+    field_y: Float,
     columns: NDArray[np.uintp],
-    column_weights: NDArray[np.float32],
+    column_weights: Float,
     rows: NDArray[np.uintp],
-    row_weights: NDArray[np.float32],
-    starts: NDArray[np.float32],
-    ends: NDArray[np.float32],
-    pair_a: NDArray[np.int64],
-    pair_b: NDArray[np.int64],
-    affinity: NDArray[np.float32],
+    row_weights: Float,
+    starts: Float,
+    ends: Float,
+    pair_a: Ints,
+    pair_b: Ints,
+    affinity: Float,
 ) -> int:
     """Find the pairs of starts (n, 5) and ends (m, 5) with enough samples that count, and the mean of these samples.
 
@@ -222,12 +221,12 @@ def _score_pairs(
 
 @kernel
 def _field_at(
-    field_x: NDArray[np.float32],
-    field_y: NDArray[np.float32],
+    field_x: Float,
+    field_y: Float,
     columns: NDArray[np.uintp],
-    column_weights: NDArray[np.float32],
+    column_weights: Float,
     rows: NDArray[np.uintp],
-    row_weights: NDArray[np.float32],
+    row_weights: Float,
     x: np.uintp,
     y: np.uintp,
 ) -> tuple[np.float32, np.float32]:
@@ -246,10 +245,10 @@ def _field_at(
 
 
 @kernel
-def _mark_quiet(field_x: NDArray[np.float32], field_y: NDArray[np.float32], quiet: NDArray[np.uint8]) -> None:
+def _mark_quiet(field_x: Float, field_y: Float, quiet: NDArray[np.uint8]) -> None:
     """Mark with 1 each cell c (flat) if all vectors from c-1 to c+2 on both axes are too short for a sample to count."""
     height, width = field_x.shape
-    # What lies beyond the edges repeats the edges, so there it is as quiet as can be.
+    # Beyond the edges the field repeats the edges, so those cells count as quiet.
     short = np.ones((height, width + 3), np.uint8)
     across = np.ones((height + 3, width), np.uint8)
     for y in range(height):
@@ -266,8 +265,8 @@ def _mark_quiet(field_x: NDArray[np.float32], field_y: NDArray[np.float32], quie
 def _locate_samples(
     start_x: float,
     start_y: float,
-    end_x: NDArray[np.float32],
-    end_y: NDArray[np.float32],
+    end_x: Float,
+    end_y: Float,
     width: int,
     ratio: int,
     cells: NDArray[np.int32],

@@ -1,4 +1,4 @@
-"""The kernels of `decode_tags`: maxima of heatmaps, their joining into people by tags, and the search for what is missing.
+"""The kernels of `decode_tags`: find maxima of heatmaps, join them into people by their tags, and fill in missing keypoints.
 
 Legend: K keypoints, D tags a cell, h rows and w columns of cells; a cell's place is its number, row by row. The rules are
 those of associative embedding (arXiv 1611.05424) as HigherHRNet (arXiv 1908.10357) uses it.
@@ -9,11 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Float, Ints
 from edgepose.kernels.jit import kernel
-
-Float = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 
 # At most so many maxima of one keypoint type, the highest, and as many people that further keypoints are offered to.
 # HigherHRNet's (arXiv 1908.10357), as are the constants below.
@@ -21,9 +18,9 @@ MAX_CANDIDATES = 30
 REACH = 2  # cells: a maximum is the highest of 5 x 5
 TAG_THRESHOLD = 1.0  # a keypoint joins a person whose tag is closer than this
 DISTANCE_COST = 100.0  # of a whole unit of tag distance, against heights of up to 1
-# Distances that round to the same number cost the same, and the published code leaves to chance who gets what. Here those who
-# began first get something, and among them each what is nearest; both so small that they do not outweigh heights. The square
-# of a distance, as sums of distances along a line are often the same whoever gets what.
+# Distances that round to the same number cost the same, and the published code then leaves the choice to chance. Here two costs
+# decide that are too small to outweigh heights: people who began earlier come first, and each takes the nearest. The distance
+# is squared because, of points along a line, plain distances often have the same sum however they are paired.
 LATER_COST = 1e-7  # of a person, for each who began before
 NEARER_COST = 1e-9  # of a squared unit of tag distance
 
@@ -40,7 +37,7 @@ def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints
         counts: (K,) to be filled.
 
     Returns:
-        How many maps had more than `MAX_CANDIDATES`.
+        The number of maps with more than `MAX_CANDIDATES`.
     """
     types, height, width = heatmaps.shape
     least = np.float32(threshold)
@@ -124,9 +121,9 @@ def group_until_contested(
     people: int,
     members: Ints,
     keys: Float,
-    sums: Doubles,
+    sums: Double,
     sizes: Ints,
-    costs: Doubles,
+    costs: Double,
 ) -> tuple[int, int]:
     """Give keypoints to people, one type after another, as long as no two want the same person.
 
@@ -176,7 +173,7 @@ def group_until_contested(
 
 @kernel
 def join(
-    k: int, tags: Float, places: Ints, columns: Ints, people: int, members: Ints, keys: Float, sums: Doubles, sizes: Ints
+    k: int, tags: Float, places: Ints, columns: Ints, people: int, members: Ints, keys: Float, sums: Double, sizes: Ints
 ) -> int:
     """Give the keypoints of type k to whom they are assigned to; what is too far from them begins a new person.
 
@@ -217,7 +214,7 @@ def join(
 
 
 @kernel
-def _tag_distance(tags: Float, k: int, place: int, total: Doubles, size: int) -> float:
+def _tag_distance(tags: Float, k: int, place: int, total: Double, size: int) -> float:
     """From the tags (D,) of a place to the mean of `size` tags."""
     y, x = place // tags.shape[3], place % tags.shape[3]
     squared = 0.0
@@ -228,7 +225,7 @@ def _tag_distance(tags: Float, k: int, place: int, total: Doubles, size: int) ->
 
 
 @kernel
-def _assign_wanted(costs: Doubles, columns: Ints) -> bool:
+def _assign_wanted(costs: Double, columns: Ints) -> bool:
     """Fill `columns` with the cheapest column of each row, if those differ; with more rows than columns, the reverse."""
     rows, people = costs.shape
     columns[:rows] = -1

@@ -1,4 +1,4 @@
-"""Where people are, for top-down models: boxes of the caller, of an SSD-style detector, or around bottom-up people.
+"""Boxes around people, for top-down models: from the caller, from an SSD-style detector, or around bottom-up people.
 
 Boxes are (N, 4) x0, y0, x1, y1 in pixels of the frame, or (N, 5) with a confidence in [0, 1] behind.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Image
 from edgepose.engines import Engine
 from edgepose.errors import InputError, ModelError
 from edgepose.kernels.resizing import resize_into
@@ -21,8 +22,7 @@ from edgepose.zoo.registry import Model
 
 _log = logging.getLogger(__name__)
 
-Float = NDArray[np.float32]
-Detector = Callable[[NDArray[np.uint8]], Any]
+Detector = Callable[[Image], Any]
 """From an image (H, W, 3) uint8 BGR to boxes."""
 
 # At most so many people in a frame, the most confident: each costs a run of the network.
@@ -105,7 +105,7 @@ class SSDDetector:
             found = f"(1, 1, n, {shape[3]})" if engine.output_channels == (1,) else f"{list(engine.output_channels)} channels"
             raise ModelError(f"{model.name} answers {found} and is no detector; expected one output (1, 1, n, 7)")
 
-    def __call__(self, image: NDArray[np.uint8]) -> Float:
+    def __call__(self, image: Image) -> Float:
         """Boxes of people (N, 5) in `image` (H, W, 3) uint8 BGR; they may stick out of it."""
         height, width = self._model.size
         # The whole picture is stretched to the input, as these networks were trained.

@@ -1,4 +1,4 @@
-"""The network is kept busy: it runs on the next picture while the one before is decoded, and drawn by whoever asked."""
+"""Loops that keep the network busy: it runs on the next picture while the caller decodes and draws the one before."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Started:
 
 
 class Live(Protocol[_Item_co]):
-    """Items that come at their own pace."""
+    """An iterator over items that come at their own pace, such as a camera's frames."""
 
     @property
     def ready(self) -> bool:
-        """Whether one waits."""
+        """Whether an item is there, so that `next` returns at once."""
 
     def __next__(self) -> _Item_co:
-        """The next, when it has come."""
+        """The next item; waits for it."""
 
 
 def in_order(

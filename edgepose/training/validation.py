@@ -15,8 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
-from edgepose.decoding import decode_poses
-from edgepose.geometry import fit_letterbox
+from edgepose.decoding.paf import decode_poses
+from edgepose.geometry import cells_to_pixels, fit_letterbox
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, OPENPOSE18
 from edgepose.training.annotations import LABELLED, Photo
@@ -57,7 +57,7 @@ def _estimate(network: nn.Module, photo: Photo, cache: ImageCache, device: torch
     x = torch.from_numpy((canvas - MEAN) / SCALE).permute(2, 0, 1)[None].to(device)
     *_, heatmaps, pafs = network(x.contiguous(memory_format=torch.channels_last))
     keypoints, scores, confidence = decode_poses(heatmaps[0].float().cpu().numpy(), pafs[0].float().cpu().numpy())
-    return Poses(letterbox.to_frame((keypoints + np.float32(0.5)) * STRIDE - np.float32(0.5)), scores, confidence)
+    return Poses(letterbox.to_frame(cells_to_pixels(keypoints, STRIDE)), scores, confidence)
 
 
 def _as_coco(photos: Sequence[Photo]) -> dict[str, Any]:
