@@ -23,14 +23,14 @@ from edgepose.skeleton import COCO17, Skeleton
 
 Clock = Double  # float32 would lose the milliseconds within hours
 
-# People who are out of sight are remembered at most so many at a time, the last seen first: noise must not fill the memory.
+# The most people out of sight that are remembered, the last seen first: noise must not fill the memory.
 MAX_LOST = 256
 # A time stamp that is not after the one before it (a looped video, a source without a clock) counts as one frame of 1/30 s.
 # Steps shorter than a microsecond count as standstill, steps longer than thirty years (of a damaged file) as thirty years.
 STANDSTILL_S, SHORTEST_STEP_S, LONGEST_STEP_S = 1 / 30, 1e-6, 1e9
 
 # Chosen by benchmarks/tracking.py, on people who walk, run, hide behind each other and leave, at 5 to 30 frames a second.
-SLACKS_PER_S = (0.3, 2.0)  # by how many scales a second the place of a keypoint grows uncertain: first try, second try
+SLACKS_PER_S = (0.3, 2.0)  # growth of a keypoint's tolerance, in scales a second: first try, second try
 VELOCITY_TIME_S = 0.05  # time constants of the running means
 AREA_TIME_S = 0.5
 
@@ -167,8 +167,8 @@ class Tracker:
     def _match(self, tracks: _Tracks, poses: Poses, now: float) -> Ints:
         """(N,) row of `tracks` for each person, -1 for those not known.
 
-        The second try, for those whom the first leaves, looks farther around: it finds people who were seen once only, whose
-        velocity is unknown, and those who ran or turned at a low frame rate. It takes nobody away from a sure match.
+        The second try, for the people left by the first, allows larger distances: it finds people who were seen once only,
+        whose velocity is unknown, and those who ran or turned at a low frame rate. It does not change the first's matches.
         """
         sigmas = np.array(poses.skeleton.sigmas, np.float32)
         sizes = areas(poses.keypoints)

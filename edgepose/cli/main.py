@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import edgepose
 from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
 from edgepose.cli.serve import add_serve_options, serve
-from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
+from edgepose.errors import EdgePoseError, OutputError
 from edgepose.process import ended_by_signals, fill_standard_streams, lean_imports
 
 if TYPE_CHECKING:
@@ -102,13 +102,13 @@ def _report_run(source: Source, watched: Watched) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from edgepose.drawing import draw_poses
-    from edgepose.media.images import IMAGE_SUFFIXES, read_image, write_image
+    from edgepose.media.images import IMAGE_SUFFIXES, read_image, sample_photo, write_image
 
     output = Path(options.output)
     if output.suffix.lower() not in IMAGE_SUFFIXES:
         raise OutputError(f"{output}: unknown image suffix {output.suffix!r}; expected one of {', '.join(IMAGE_SUFFIXES)}")
     _check_output(output, [] if options.image is None else [options.image], _model_files(options))
-    image = _sample_photo() if options.image is None else read_image(options.image)
+    image = sample_photo("demo") if options.image is None else read_image(options.image)
     estimator = make_estimator(options)
     estimator(image)  # the first call compiles for this picture's shape
     started = time.perf_counter()
@@ -121,15 +121,6 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"  {number}. confidence {person.confidence[0]:.2f}: {', '.join(names)}")
     print(f"annotated picture: {output.resolve()}")
     return 0
-
-
-def _sample_photo() -> Any:
-    """scikit-image's portrait of the astronaut Eileen Collins (NASA, public domain), in BGR."""
-    try:
-        from skimage.data import astronaut
-    except ImportError as error:
-        raise MissingExtraError("scikit-image, which has the sample photo,", "demo") from error
-    return astronaut()[..., ::-1].copy()  # type: ignore[no-untyped-call]
 
 
 def _models(options: argparse.Namespace) -> int:

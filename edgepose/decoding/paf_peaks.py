@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgepose.arrays import Float, Ints
 from edgepose.kernels.jit import kernel
 
-# At most so many peaks of one keypoint type in a frame; the strongest are kept. A crowd has a few dozen; noise has hundreds.
+# The most peaks of one keypoint type in a frame; the strongest are kept. A crowd has a few dozen, noise has hundreds.
 MAX_PEAKS = 128
 
 # A cell holds no peak if one of its four neighbours is much higher. On the way up to that neighbour, by a step s, after a step
@@ -26,7 +26,7 @@ _HIGHEST_NEIGHBOUR = np.float32(2)
 # Where nothing is below zero, the surface is at most 1.45 times as high as the highest cell around (the positive weights add up
 # to 1.1875 ** 2 + 0.1875 ** 2 at most), and in smooth maps a peak's cell is at least 3/4 as high as that one.
 _LOWEST_CELL = np.float32(0.5)
-# Cells are evaluated so many at a time, side by side in each array, so that all sums run in vector registers.
+# The number of cells that are evaluated together, side by side in each array, so that all sums run in vector registers.
 LANES = 32
 
 
@@ -56,7 +56,7 @@ def find_peaks(
     types, height, width = heatmaps.shape
     size = weights.shape[0]
     cells = np.empty((height * width, 2), np.int32)
-    patch = np.zeros((5, 5 * LANES), np.float32)  # zeros, as arithmetic on whatever lies in memory can be slow
+    patch = np.zeros((5, 5 * LANES), np.float32)  # zeros, as uninitialised memory may hold denormal numbers, which are slow
     rows = np.empty((5, size * LANES), np.float32)
     block = np.empty((size, size * LANES), np.float32)
     higher = np.empty(size * LANES, np.bool_)
@@ -164,7 +164,7 @@ def _collect(
         hits = 0
         for n in range(LANES, (ratio + 1) * LANES):
             center = block[v, n]
-            # (Cells side by side agree on the pixels between them to the last bit: the sums are the same, in the same order.)
+            # Neighbouring cells get the same bits for the pixels between them: the sums are the same, in the same order.
             across = (center >= block[v, n - LANES]) & (center > block[v, n + LANES])
             down = (center >= block[v - 1, n]) & (center > block[v + 1, n])
             higher[n] = across & down & (center >= threshold)
@@ -199,6 +199,7 @@ def _top(before: np.float32, center: np.float32, after: np.float32) -> np.float3
 
 @kernel
 def _weakest(peaks: Float) -> int:
+    """The index of the lowest of `MAX_PEAKS` peaks."""
     place = 0
     for i in range(1, MAX_PEAKS):
         if peaks[i, 2] < peaks[place, 2]:
@@ -228,7 +229,7 @@ def _merge_close(peaks: Float, count: int, radius: float) -> int:
         for j in range(kept - 1, -1, -1):
             dx = peaks[i, 0] - peaks[j, 0]
             dy = peaks[i, 1] - peaks[j, 1]
-            if dx >= radius:  # and so are all before it
+            if dx >= radius:  # all before it are at least as far away
                 break
             if dx * dx + dy * dy < radius * radius:
                 close = True

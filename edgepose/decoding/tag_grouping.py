@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from edgepose.arrays import Double, Float, Ints
 from edgepose.kernels.jit import kernel
 
-# At most so many maxima of one keypoint type, the highest, and as many people that further keypoints are offered to.
+# The most maxima of one keypoint type, of which the highest are kept, and the most people that further keypoints may join.
 # HigherHRNet's (arXiv 1908.10357), as are the constants below.
 MAX_CANDIDATES = 30
 REACH = 2  # cells: a maximum is the highest of 5 x 5
 TAG_THRESHOLD = 1.0  # a keypoint joins a person whose tag is closer than this
-DISTANCE_COST = 100.0  # of a whole unit of tag distance, against heights of up to 1
+DISTANCE_COST = 100.0  # of one unit of tag distance; heights are at most 1
 # Distances that round to the same number cost the same, and the published code then leaves the choice to chance. Here two costs
 # decide that are too small to outweigh heights: people who began earlier come first, and each takes the nearest. The distance
 # is squared because, of points along a line, plain distances often have the same sum however they are paired.
@@ -41,7 +41,7 @@ def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints
     """
     types, height, width = heatmaps.shape
     least = np.float32(threshold)
-    # A row's marks, and the same memory eight at a time: most rows and most parts of a row have none.
+    # The marks of a row, and the same memory read eight marks at a time, as most parts of a row have none.
     high = np.zeros(-(-width // 8) * 8, np.uint8)
     words = high.view(np.uint64)
     crowded = 0
@@ -56,7 +56,7 @@ def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints
                 some |= word
             if some == 0:
                 continue
-            # The four neighbours first, all of a row at a time: hardly a cell passes.
+            # The four neighbours come first, for a whole row at a time, as few cells pass this test.
             above, below = max(y - 1, 0), min(y + 1, height - 1)
             for x in range(width):
                 high[x] &= (cells[above, x] <= cells[y, x]) & (cells[below, x] <= cells[y, x])
@@ -78,7 +78,7 @@ def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints
 
 @kernel
 def _is_maximum(cells: Float, y: int, x: int) -> bool:
-    """Whether nothing within `REACH` is higher, or NaN. Equals side by side are maxima all, as max-pooling has it."""
+    """Whether nothing within `REACH` is higher, or NaN. Equal neighbours are all maxima, as with max-pooling."""
     height, width = cells.shape
     value = cells[y, x]
     for row in range(max(y - REACH, 0), min(y + REACH + 1, height)):
@@ -127,7 +127,8 @@ def group_until_contested(
 ) -> tuple[int, int]:
     """Give keypoints to people, one type after another, as long as no two want the same person.
 
-    Then what each wants is the optimal assignment. Otherwise that is left to the caller, who goes on with `join`.
+    While no two keypoints want the same person, giving each the person it wants is the optimal assignment. Otherwise the
+    caller computes the assignment and goes on with `join`.
 
     Args:
         order: (K,) the types, in the order in which they are taken.
@@ -175,10 +176,10 @@ def group_until_contested(
 def join(
     k: int, tags: Float, places: Ints, columns: Ints, people: int, members: Ints, keys: Float, sums: Double, sizes: Ints
 ) -> int:
-    """Give the keypoints of type k to whom they are assigned to; what is too far from them begins a new person.
+    """Give the keypoints of type k to the people they are assigned to; those too far away begin new people.
 
-    A keypoint that begins a person, but has exactly the first tag of one who is there, goes to that one, who then forgets all
-    other tags: so it is in the published code.
+    As in the published code, a keypoint that would begin a person, but has exactly the first tag of an existing one, goes to
+    that person, whose other tags are then forgotten.
 
     Args:
         columns: (n,) the person that each keypoint is assigned to, or -1; to be updated with -1 for those too far.

@@ -1,7 +1,7 @@
 """Scaling of frames, and of parts of them, into the network's input, to the same pixels on every processor.
 
 OpenCV's bilinear resize differs by a grey level between x86-64 and ARM in a fifth of all values, which moves doubtful
-keypoints; its exact one takes up to twice as long as this (benchmarks/resizing.py), which is in whole numbers, as OpenCV's are.
+keypoints. Its exact variant takes up to twice as long as the one here (benchmarks/resizing.py), which also uses integers.
 """
 
 from __future__ import annotations

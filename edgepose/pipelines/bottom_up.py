@@ -18,7 +18,7 @@ from edgepose.poses import Poses
 from edgepose.skeleton import get_skeleton
 from edgepose.zoo.registry import Model
 
-MAX_SIDE = 4096  # of the network's input, pixels: beyond, a slip of the keyboard eats all memory
+MAX_SIDE = 4096  # of the network's input, pixels: a mistyped larger size would take all memory
 
 
 class BottomUp:
@@ -74,7 +74,7 @@ class BottomUp:
         return height, width
 
     def _bucket(self, frame_height: int, frame_width: int) -> tuple[int, int]:
-        """(height, width) of the input for a frame whose height goes by `input_size`, as far as the width allows."""
+        """(height, width) of the input if `input_size` sets its height; less high where it would be wider than `MAX_SIDE`."""
         multiple = self._model.multiple
         height, width = self._height, bucket_width(frame_height, frame_width, self._height, multiple)
         widest = MAX_SIDE // multiple * multiple
@@ -100,7 +100,7 @@ class BottomUp:
         return [self.start(image) for image in images]
 
     def _prepare(self, image: Image, letterbox: Letterbox) -> Image:
-        """The frame scaled into the input (height, width, 3), its rest padded."""
+        """The input (height, width, 3): the frame scaled into its top left, the rest padded."""
         height, width = letterbox.scaled_height, letterbox.scaled_width
         canvas = np.empty((letterbox.height, letterbox.width, 3), np.uint8)
         canvas[:height, width:] = self._padding

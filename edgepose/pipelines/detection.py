@@ -25,9 +25,9 @@ _log = logging.getLogger(__name__)
 Detector = Callable[[Image], Any]
 """From an image (H, W, 3) uint8 BGR to boxes."""
 
-# At most so many people in a frame, the most confident: each costs a run of the network.
+# The most people in a frame; the most confident are kept. Each costs a run of the network.
 MAX_BOXES = 256
-MIN_SIDE_PX = 1.0  # a box with less of it in the frame shows nobody
+MIN_SIDE_PX = 1.0  # a box with a shorter side inside the frame is dropped
 MIN_CONFIDENCE = 0.5  # of a detection, as the demos of Open Model Zoo have it
 
 # A standing person who faces us, COCO's 17 keypoints, in units of the distance from eyes to ears, roughly: for the places of
@@ -123,8 +123,8 @@ class SSDDetector:
 def boxes_around(poses: Poses) -> Float:
     """Boxes (N, 5) around people, keypoints that were not found included.
 
-    Where those would be is told by a standing person, turned, scaled and maybe mirrored to fit those that were found (least
-    squares), so that a box around head and shoulders holds the legs as well.
+    The places of missing keypoints are those of a standing person, turned, scaled and maybe mirrored to fit the found ones by
+    least squares, so that a box around head and shoulders holds the legs as well.
     """
     coco = poses.to(COCO17)
     coco = coco[(coco.scores > 0).sum(axis=1) >= 2]

@@ -23,12 +23,12 @@ from edgepose.poses import Poses
 from edgepose.skeleton import get_skeleton
 from edgepose.zoo.registry import Model
 
-MAX_SIDE = 2048  # of the network's input, pixels: beyond, a slip of the keyboard eats all memory
-# Batches under way at a time: one in the network, and one cut out and waiting, so that the network never does.
+MAX_SIDE = 2048  # of the network's input, pixels: a mistyped larger size would take all memory
+# Batches under way at a time: one in the network, and one already cut out, so that the network never waits.
 IN_FLIGHT = 2
-# Two people more alike than this are one, seen twice. OKS here goes by the body's area, not by that of the padded crop, as
-# HRNet's 0.9 does, which is about three times as large: the same distance is exp(3 log 0.7), a third, by the one and 0.7 by
-# the other.
+# Two people more alike than this are the same person, found twice. HRNet's value is 0.9, but its OKS uses the area of the
+# padded crop, about three times the area of the body that is used here, which makes people look more alike: an OKS of 0.7
+# there is exp(3 log 0.7), about a third, here.
 SAME_PERSON_OKS = 0.7
 
 
@@ -100,7 +100,7 @@ class TopDown:
         """`start` for several frames, whose people share batches: if a run of the network fails, it fails for all of them."""
         given = boxes if boxes is not None else [None] * len(images)
         seen = [self._look(image, its) for image, its in zip(images, given, strict=True)]
-        # A person's confidence is the box's times a mean of scores: no crop is run for nothing.
+        # A person's confidence is the box's times a mean of scores, so the others would be left out whatever the network says.
         people = [rows[rows[:, 4] >= self._min_confidence] for rows in seen]
         crops = [fit_crops(found[:, :4], self._height, self._width) for found in people]
         parts = [(image, matrix) for image, its in zip(images, crops, strict=True) for matrix in its.matrices]
@@ -114,7 +114,7 @@ class TopDown:
         return [Started(partial(finish, index)) for index in range(len(images))]
 
     def _look(self, image: Image, boxes: Any) -> Float:
-        """(N, 5) boxes of the people in a frame."""
+        """Boxes (N, 5) of the people in a frame, from the caller or the detector."""
         height, width = image.shape[:2]
         if boxes is not None:
             return checked_boxes(boxes, height, width, "boxes")
@@ -136,7 +136,7 @@ class TopDown:
                 running[number] = [self._engine.submit(np.ascontiguousarray(view)) for view in views]
 
         def finish() -> DecodedPoses:
-            # Each batch is put down whole, in one step, so that a caller who is interrupted here can ask again.
+            # Each batch is stored in one step, so that a caller who is interrupted here can ask again.
             try:
                 for number in range(len(decoded), len(batches)):
                     launch(number)
@@ -146,7 +146,7 @@ class TopDown:
                     decoded.append(self._decoder(merged, (self._height, self._width)))
                     del running[number]
             except Exception:
-                # Nobody will ask for the other runs: they must not wait for the error, whose traceback knows them, to be gone.
+                # The other runs are not needed any more; the error's traceback would keep them in memory.
                 for pendings in running.values():
                     pendings.clear()
                 running.clear()
@@ -157,7 +157,7 @@ class TopDown:
 
         for number in range(IN_FLIGHT):
             launch(number)
-        return Once(finish)  # Each of several frames asks.
+        return Once(finish)  # several frames ask for it
 
     def _cut(self, parts: Sequence[tuple[Image, Double]]) -> Image:
         """The parts as inputs (B, height, width, 3), black where they reach beyond their frame."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +9,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from edgepose.decoding.paf import decode_poses
+from edgepose.evaluation import run_cocoeval
 from edgepose.geometry import cells_to_pixels, fit_letterbox
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, OPENPOSE18
@@ -34,14 +31,7 @@ def held_out_ap(network: nn.Module, photos: Sequence[Photo], cache: ImageCache, 
         results += _estimate(network, photo, cache, device).to_coco(photo.id)
     if not results:
         return 0.0
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        truth = COCO()
-        truth.dataset = _as_coco(photos)
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+    evaluation = run_cocoeval(_as_coco(photos), results, [photo.id for photo in photos])
     return max(0.0, 100 * float(evaluation.stats[0]))
 
 
@@ -61,7 +51,7 @@ def _estimate(network: nn.Module, photo: Photo, cache: ImageCache, device: torch
 
 
 def _as_coco(photos: Sequence[Photo]) -> dict[str, Any]:
-    """What the photos' people are, as pycocotools takes it. Crowds are regions where a wrong person costs nothing."""
+    """The people of the photos in COCO's format. Crowds are regions where a wrong person costs nothing."""
     annotations: list[dict[str, Any]] = []
     from_openpose = [OPENPOSE18.keypoints.index(name) for name in COCO17.keypoints]
     for photo in photos:
