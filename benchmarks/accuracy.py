@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 import edgepose
 from edgepose.doctor import processor
 from edgepose.evaluation import Evaluation, evaluate
+from edgepose.kernels.oks import keypoint_similarity
 
-SIGMAS = np.array(edgepose.COCO17.sigmas)
+SIGMAS = np.array(edgepose.COCO17.sigmas, np.float32)
 RIGHT_OKS = 0.5
 
 
@@ -74,10 +75,11 @@ def keypoint_f1(evaluation: Evaluation, confidence: float) -> float:
     return f1(hits / max(shown, 1), hits / sum(person["num_keypoints"] for person in evaluation.people))
 
 
-def similarity(ours: NDArray[Any], theirs: NDArray[Any], person: dict[str, Any]) -> NDArray[np.float64]:
+def similarity(ours: NDArray[Any], theirs: NDArray[Any], person: dict[str, Any]) -> NDArray[np.float32]:
     """COCO's keypoint similarity (K,), keypoint by keypoint."""
-    squared = np.square(ours[:, :2] - theirs[:, :2]).sum(axis=1)
-    return np.exp(-squared / (2 * np.square(2 * SIGMAS) * (person["area"] + np.spacing(1))))
+    reference, found = (np.asarray(points[None, :, :2], np.float32) for points in (theirs, ours))
+    area = np.array([max(person["area"], 1e-6)], np.float32)
+    return np.asarray(keypoint_similarity(reference, found, area, SIGMAS)[0, 0])
 
 
 def f1(precision: float, recall: float) -> float:

@@ -18,10 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.data import astronaut
 
 import edgepose
 from edgepose.doctor import processor
+from edgepose.media.images import sample_photo
 
 HEIGHT, WIDTH = 720, 1280
 PEOPLE = (1, 5)
@@ -32,7 +32,7 @@ def frame_of(people: int) -> NDArray[np.uint8]:
     """A 720p frame with so many astronauts in a row, on grey."""
     frame = np.full((HEIGHT, WIDTH, 3), 114, np.uint8)
     side = min(HEIGHT, WIDTH // people)
-    portrait = cv2.resize(astronaut()[..., ::-1], (side, side), interpolation=cv2.INTER_AREA)
+    portrait = cv2.resize(sample_photo("demo"), (side, side), interpolation=cv2.INTER_AREA)
     for index in range(people):
         left = (WIDTH - people * side) // 2 + index * side
         frame[HEIGHT - side :, left : left + side] = portrait

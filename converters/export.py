@@ -18,8 +18,8 @@ from converters.files import arriving, read_whole, save_network
 from converters.int8.maps import by_kind, channel_rows
 from converters.pictures import network_input
 from edgepose.engines.openvino import RT_INFO_KEY
-from edgepose.errors import MissingExtraError, ModelError
-from edgepose.media.images import read_image
+from edgepose.errors import ModelError
+from edgepose.media.images import read_image, sample_photo
 from edgepose.zoo.registry import Model, to_yaml
 
 # Largest difference from PyTorch in a channel, as a part of the range of its values. FP16 keeps eleven bits of each weight, and
@@ -90,7 +90,7 @@ def export(network: nn.Module, *, model: Model, folder: Path, precision: str, ph
         OutputError: The folder cannot be written.
         MissingExtraError: There is no photo at all to compare on.
     """
-    images = [read_image(photo) for photo in photos] or [_sample_photo()]
+    images = [read_image(photo) for photo in photos] or [sample_photo(EXTRA)]
     inputs = {"noise": [_noise(model)], "photos" if len(images) > 1 else "photo": [_input(image, model) for image in images]}
     network = LastMaps(network, len(model.outputs)).eval()
     with arriving(folder) as room:
@@ -219,13 +219,3 @@ def _input(image: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
     """(1, 3, H, W) of a photo, squeezed to the input: for comparing, its aspect does not matter."""
     pixels = cv2.resize(image, model.size[::-1], interpolation=cv2.INTER_AREA)[None]
     return network_input(np.asarray(pixels, np.uint8), model)
-
-
-def _sample_photo() -> NDArray[np.uint8]:
-    """scikit-image's portrait of the astronaut Eileen Collins (NASA, public domain), in BGR."""
-    try:
-        from skimage.data import astronaut
-    except ImportError as error:
-        raise MissingExtraError("scikit-image, which has the photo to compare on,", EXTRA) from error
-    photo: NDArray[np.uint8] = astronaut()  # type: ignore[no-untyped-call]
-    return np.ascontiguousarray(photo[..., ::-1])

@@ -13,17 +13,16 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from edgepose.engines import Engine
+from edgepose.engines import Engine, Opened
 from edgepose.engines import openvino as openvino_engine
 from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
-from edgepose.errors import InputError, ModelError, SourceError
-from edgepose.estimator import open_detector
+from edgepose.errors import InputError, SourceError
 from edgepose.evaluation import LEAST_SCORE
+from edgepose.loading import open_detector
 from edgepose.media.images import IMAGE_SUFFIXES, missing
-from edgepose.pipelines.bottom_up import BottomUp
-from edgepose.pipelines.top_down import TopDown
+from edgepose.pipelines import Options, make_pipeline
 from edgepose.poses import Poses
-from edgepose.zoo.registry import DEFAULT, Model
+from edgepose.zoo.registry import Model
 
 Float = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -50,20 +49,15 @@ def find_images(folder: Path, limit: int | None = None) -> list[Path]:
 
 
 def estimate_with(engine: Engine, model: Model, input_size: InputSize) -> Estimate:
-    """What `PoseEstimator` does with that engine. A top-down model without boxes gets those of the default model's people.
+    """A function that finds people as `PoseEstimator` does, with that engine, and keeps everybody.
 
     Raises:
-        ModelError: No pipeline here decodes the model, or its outputs do not fit it.
+        ModelError: The model finds no keypoints, or its outputs do not fit its decoder.
         InputError: The size is not one that the model takes.
     """
-    if model.task == "bottom-up":
-        bottom_up = BottomUp(engine, model, input_size=input_size, min_score=LEAST_SCORE)
-        return lambda image: bottom_up.start(image)()
-    if model.decoder == "heatmaps":
-        people = open_detector(DEFAULT)
-        top_down = TopDown(engine, model, detector=people, input_size=input_size, min_score=LEAST_SCORE)
-        return lambda image, boxes=None: top_down.start(image, boxes)()
-    raise ModelError(f"{model.name} is a {model.task} model; expected a model that finds keypoints")
+    options = Options(input_size=input_size, min_score=LEAST_SCORE, min_confidence=0.0)
+    pipeline = make_pipeline(Opened(engine, model), options, open_detector)
+    return lambda image, boxes=None: pipeline.start(image, boxes).result()
 
 
 def engine_for(network: ov.Model, model: Model, precision: Precision | None = "f32", hint: Hint = "latency") -> OpenVINOEngine:

@@ -18,9 +18,9 @@ from converters.int8.graph import batch_normalisations, channels_first
 from converters.pictures import Estimate, InputSize, find_images, network_inputs
 from edgepose.engines.openvino import RT_INFO_KEY, read_network
 from edgepose.errors import InputError, ModelError
-from edgepose.estimator import locate
 from edgepose.evaluation import evaluate
 from edgepose.geometry import bucket_width
+from edgepose.loading import locate
 from edgepose.media.images import read_image
 from edgepose.media.outputs import check_folder
 from edgepose.zoo.local import model_files

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgepose.privacy import keep_quiet
 
 if TYPE_CHECKING:
-    from edgepose.decoding import decode_poses
+    from edgepose.decoding.paf import decode_poses
     from edgepose.drawing import draw_poses
     from edgepose.errors import (
         DeviceError,
@@ -65,7 +65,7 @@ _HOME = {
     "Source": "media.frames",
     "SourceError": "errors",
     "UnknownModelError": "errors",
-    "decode_poses": "decoding",
+    "decode_poses": "decoding.paf",
     "draw_poses": "drawing",
     "open_sinks": "media.sinks",
     "open_source": "media.sources",

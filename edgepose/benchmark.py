@@ -21,9 +21,9 @@ from typing import Any
 import cv2
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 import edgepose
+from edgepose.arrays import Double, Image
 from edgepose.doctor import package_version, processor
 from edgepose.drawing import draw_poses
 from edgepose.engines.openvino import OpenVINOEngine
@@ -58,7 +58,7 @@ class Benchmark:
     end_to_end_fps: float
     network_fps: float
     peak_memory_mb: float | None
-    stages: dict[str, NDArray[np.float64]]
+    stages: dict[str, Double]
     model: str
     machine: dict[str, str]
 
@@ -87,9 +87,7 @@ class Benchmark:
         }
 
 
-def benchmark(
-    estimator: PoseEstimator, source: str | Path | Sequence[NDArray[np.uint8]] | None = None, *, frames: int = 300
-) -> Benchmark:
+def benchmark(estimator: PoseEstimator, source: str | Path | Sequence[Image] | None = None, *, frames: int = 300) -> Benchmark:
     """Measure `estimator` over the frames of a source.
 
     Args:
@@ -139,7 +137,7 @@ def benchmark(
     return Benchmark(measured / whole_s, measured / bare_s, _peak_memory_mb(), stages, estimator.model.name, machine)
 
 
-def synthetic_frames(count: int = 60, *, height: int = 720, width: int = 1280) -> list[NDArray[np.uint8]]:
+def synthetic_frames(count: int = 60, *, height: int = 720, width: int = 1280) -> list[Image]:
     """Frames (H, W, 3) to measure with where there is no video: a soft pattern that moves, with nobody in it."""
     coarse = np.random.default_rng(0).integers(0, 256, (max(2, height // 40), max(2, width // 20), 3), np.uint8)
     wide = np.asarray(cv2.resize(coarse, (2 * width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -186,7 +184,7 @@ def repeated(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
                 return
 
 
-def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source]) -> Generator[NDArray[np.uint8], None, None]:
+def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source]) -> Generator[Image, None, None]:
     """Annotated pictures, made as `edgepose run --track --save` makes them."""
     frames = repeated(open_frames)
     source = Source("benchmark", "video", frames, release=frames.close)
@@ -195,7 +193,7 @@ def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source]) -
             yield draw_poses(frame.image, frame.poses)
 
 
-def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, NDArray[np.float64]]:
+def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, Double]:
     """Milliseconds of each stage (M,), one frame after the other."""
     tracker = Tracker()
     times: list[list[float]] = []
@@ -212,7 +210,7 @@ def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], cou
             done()
             started.wait()
             done()
-            poses = started()
+            poses = started.result()
             done()
             poses = tracker.update(poses, frame.timestamp)
             done()

@@ -75,7 +75,7 @@ def _devices() -> str:
 def _models() -> str:
     from edgepose.zoo import download, registry
 
-    here = [name for name in registry.names() if download.locate(registry.get(name))]
+    here = [name for name in registry.names() if download.find(registry.get(name))]
     return f"{', '.join(here) or 'none'} ready to run, in {download.models_dir()} or the package"
 
 

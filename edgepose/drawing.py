@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Image
 from edgepose.errors import InputError
 from edgepose.media.images import check_image
 from edgepose.poses import Poses
@@ -46,14 +47,14 @@ _GOLDEN = 0.618034
 
 
 def draw_poses(
-    image: NDArray[np.uint8],
+    image: Image,
     poses: Poses,
     *,
     color_by: Literal["limb", "person"] = "limb",
     thickness: int | None = None,
     min_score: float = 0.0,
-    out: NDArray[np.uint8] | None = None,
-) -> NDArray[np.uint8]:
+    out: Image | None = None,
+) -> Image:
     """`image` with `poses` drawn on it; identities are written where a tracker gave them.
 
     Args:
@@ -109,7 +110,7 @@ def draw_poses(
     return canvas
 
 
-def draw_figures(image: NDArray[np.uint8], *, fps: float, people: int, dropped: int = 0) -> NDArray[np.uint8]:
+def draw_figures(image: Image, *, fps: float, people: int, dropped: int = 0) -> Image:
     """`image` (H, W, 3) uint8 BGR as a new image, with the rate and the counts of a live picture at its top left.
 
     Args:
@@ -131,7 +132,7 @@ def draw_figures(image: NDArray[np.uint8], *, fps: float, people: int, dropped: 
     return canvas
 
 
-def _canvas(image: NDArray[np.uint8], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def _canvas(image: Image, out: Image | None) -> Image:
     """The array to draw on: `out`, or a new image, with the content of `image`."""
     if out is None:
         return image.copy()
@@ -149,13 +150,13 @@ def person_colour(number: int) -> Colour:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def _lines(canvas: NDArray[np.uint8], ends: NDArray[np.int32], colour: Colour, thickness: int) -> None:
+def _lines(canvas: Image, ends: NDArray[np.int32], colour: Colour, thickness: int) -> None:
     """Draw lines (M, 2, 2) in sixteenths of a pixel."""
     if len(ends):
         cv2.polylines(canvas, list(ends[:, :, None]), False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _write_id(canvas: NDArray[np.uint8], number: int, found: NDArray[np.float32], width: int) -> None:
+def _write_id(canvas: Image, number: int, found: Float, width: int) -> None:
     """Write `number` on a label above the highest of the keypoints `found` (M, 2), inside the picture."""
     text, font, scale, stroke = str(number), cv2.FONT_HERSHEY_SIMPLEX, max(0.35, 0.15 * width), max(1, width // 3)
     (wide, high), _ = cv2.getTextSize(text, font, scale, stroke)

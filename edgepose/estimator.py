@@ -1,38 +1,26 @@
-"""`PoseEstimator`: picks a model, an engine and a pipeline. The one class that most users need."""
+"""`PoseEstimator`, the one class that most users need: a model, opened, and the pipeline that runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgepose.decoding import warm_up
-from edgepose.decoding.heatmaps import Refinement
-from edgepose.engines import Engine
-from edgepose.errors import DeviceError, InputError, MissingExtraError, ModelError
+from edgepose.arrays import Image
+from edgepose.loading import Backend, open_detector, open_model
 from edgepose.media.images import check_image
 from edgepose.media.sources import Frame, Source, open_source
-from edgepose.once import Once
-from edgepose.pipelines.bottom_up import BottomUp
-from edgepose.pipelines.detection import Detector, SSDDetector, boxes_around
+from edgepose.pipelines import Options, make_pipeline
+from edgepose.pipelines.detection import Detector
 from edgepose.pipelines.scheduling import Started, freshest, in_order
-from edgepose.pipelines.top_down import TopDown
 from edgepose.poses import Poses
 from edgepose.tracking import Tracker
-from edgepose.zoo.download import fetch
-from edgepose.zoo.registry import DEFAULT, Model, describe_file, get, undescribed
 
 if TYPE_CHECKING:
+    from edgepose.decoding.heatmaps import Refinement
     from edgepose.engines.openvino import Hint, Precision
-
-# Crops in a batch. On CPUs a crop costs the same in any batch, so that each goes as soon as it is cut; chosen by
-# benchmarks/top_down.py. GPUs need many at a time.
-BATCH_SIZE = {"openvino": 1, "torch": 32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +77,7 @@ class PoseEstimator:
         model: str | Path = "default",
         *,
         device: str = "CPU",
-        backend: Literal["openvino", "torch"] | None = None,
+        backend: Backend | None = None,
         input_size: int | tuple[int, int] | None = None,
         threads: int | None = None,
         streams: int | None = None,
@@ -102,59 +90,20 @@ class PoseEstimator:
         refinement: Refinement | None = None,
         flip_test: bool = False,
     ) -> None:
-        backend = backend or ("torch" if device.lower().startswith("cuda") else "openvino")
-        if backend not in ("openvino", "torch"):
-            raise InputError(f"backend is {backend!r}; expected 'openvino' or 'torch'")
-        if hint not in ("latency", "throughput"):
-            raise InputError(f"hint is {hint!r}; expected 'latency' or 'throughput'")
-        for name, value in (("min_score", min_score), ("min_confidence", min_confidence)):
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}; expected a number in [0, 1]")
-        options: dict[str, Any] = {"threads": threads, "streams": streams, "hint": hint, "precision": precision}
-        engine: Engine
-        if backend == "torch":
-            engine, self.model = _on_torch(model, device, **options)
-        else:
-            path, self.model = locate(model)
-            openvino = _openvino()
-            engine = openvino.OpenVINOEngine(openvino.read_network(path), self.model, device=device, **options)
-        self.engine = engine
+        options = Options(input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test)
+        opened = open_model(
+            model, device=device, backend=backend, threads=threads, streams=streams, hint=hint, precision=precision
+        )
+        self.model = opened.model
+        self.engine = opened.engine
         self.input_size = self.model.size[0] if input_size is None else input_size
         self.min_score = self.model.min_score if min_score is None else min_score
         self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
-        shared: dict[str, Any] = {
-            "input_size": self.input_size,
-            "min_score": self.min_score,
-            "min_confidence": self.min_confidence,
-        }
-        self.pipeline: BottomUp | TopDown
-        if self.model.task == "bottom-up":
-            given = {"detector": detector, "batch_size": batch_size, "refinement": refinement, "flip_test": flip_test or None}
-            for name, option in given.items():
-                if option is not None:
-                    raise InputError(
-                        f"{name} given, but {self.model.name} is bottom-up and finds people by itself; leave it out, or take "
-                        "a top-down model such as accurate"
-                    )
-            self.pipeline = BottomUp(engine, self.model, **shared)
-        elif self.model.decoder == "heatmaps":
-            batch_size = BATCH_SIZE[backend] if batch_size is None else batch_size
-            self.pipeline = TopDown(
-                engine,
-                self.model,
-                detector=_detector(detector, self.model, threads),
-                batch_size=batch_size,
-                refinement=refinement or "quarter",
-                flip_test=flip_test,
-                **shared,
-            )
-        else:
-            raise ModelError(f"{self.model.name} is a {self.model.task} model; expected a bottom-up model or a top-down one")
+        self.pipeline = make_pipeline(opened, options, partial(open_detector, threads=threads))
         # Frames whose people share batches, where the most frames a second count more than the quickest answer.
-        self._together = 4 if hint == "throughput" and (batch_size or 1) > 1 else 1
-        warm_up()
+        self._together = 4 if hint == "throughput" and self.pipeline.batch_size > 1 else 1
 
-    def __call__(self, image: NDArray[np.uint8], *, boxes: Any = None) -> Poses:
+    def __call__(self, image: Image, *, boxes: Any = None) -> Poses:
         """People in `image` (H, W, 3) uint8 BGR, best first.
 
         Args:
@@ -167,18 +116,14 @@ class PoseEstimator:
             InputError: The image has another shape or type; the boxes are none, or the model does not take any.
         """
         check_image(image)
-        if isinstance(self.pipeline, TopDown):
-            return self.pipeline.start(image, boxes)()
-        if boxes is not None:
-            raise InputError(f"boxes given, but {self.model.name} is bottom-up and finds people by itself; leave them out")
-        return self.pipeline.start(image)()
+        return self.pipeline.start(image, boxes).result()
 
-    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
+    def batch(self, images: Sequence[Image]) -> list[Poses]:
         """People in each of `images`, as one by one."""
         return [poses for _, poses in in_order(images, self.start, self._requests, self._together)]
 
     def stream(
-        self, source: Source | str | int | Path | Iterable[NDArray[np.uint8]], *, track: bool = False, smooth: bool = False
+        self, source: Source | str | int | Path | Iterable[Image], *, track: bool = False, smooth: bool = False
     ) -> Generator[EstimatedFrame, None, None]:
         """People in each frame of a source: a file, a folder, a glob, a video, a camera (0), a URL, or images.
 
@@ -204,7 +149,7 @@ class PoseEstimator:
                     poses = tracker.update(poses, frame.timestamp)
                 yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses)
 
-    def start(self, images: Sequence[NDArray[np.uint8]]) -> list[Started]:
+    def start(self, images: Sequence[Image]) -> list[Started]:
         """Start the network on `images`; call what is returned for each, for the people in it.
 
         Raises:
@@ -212,92 +157,10 @@ class PoseEstimator:
         """
         for image in images:
             check_image(image)
-        if isinstance(self.pipeline, TopDown):
-            return self.pipeline.start_together(images)
-        return [self.pipeline.start(image) for image in images]
+        return self.pipeline.start_together(images)
 
     def _start_frames(self, frames: list[Frame]) -> list[Started]:
         return self.start([frame.image for frame in frames])
 
     def _requests(self) -> int:
         return self.engine.requests
-
-
-def _detector(chosen: str | Path | Detector | None, model: Model, threads: int | None) -> Detector:
-    """What finds the people for a top-down model. The one that nobody chose is opened when it is first needed."""
-    if chosen is None:
-        people = Once(lambda: open_detector(model.detector or DEFAULT, threads))
-        return lambda image: people()(image)
-    return open_detector(chosen, threads) if isinstance(chosen, str | Path) else chosen
-
-
-def open_detector(name: str | Path, threads: int | None = None) -> Detector:
-    """A detector by name or file; of a bottom-up model, boxes around its people."""
-    path, description = locate(name)
-    if description.task == "top-down":
-        raise ModelError(f"{description.name} is a {description.task} model; expected a detector, or a bottom-up model")
-    openvino = _openvino()
-    engine: Engine = openvino.OpenVINOEngine(openvino.read_network(path), description, threads=threads)
-    if description.decoder == "ssd":
-        return SSDDetector(engine, description)
-    people = BottomUp(engine, description, input_size=description.size[0], min_score=description.min_score)
-    return lambda image: boxes_around(people.start(image)())
-
-
-def _openvino() -> ModuleType:
-    """The engine on OpenVINO, imported where it is needed: PyTorch serves machines that OpenVINO has no build for."""
-    try:
-        from edgepose.engines import openvino
-    except ImportError as error:
-        raise DeviceError(
-            f"OpenVINO cannot be imported ({error}); install it with: python -m pip install openvino, or use backend='torch' "
-            "with a checkpoint of a top-down model"
-        ) from error
-    return openvino
-
-
-def _on_torch(
-    model: str | Path, device: str, *, threads: int | None, streams: int | None, hint: Hint, precision: Precision | None
-) -> tuple[Engine, Model]:
-    """A checkpoint of HRNet or HigherHRNet on PyTorch, and its description."""
-    try:
-        from edgepose.engines import torch as backend
-    except ImportError as error:
-        raise MissingExtraError("PyTorch", "torch") from error
-    if threads is not None or streams is not None:
-        raise InputError("threads and streams are OpenVINO's; set OMP_NUM_THREADS for PyTorch, or leave backend and device out")
-    path = Path(model)
-    description = describe_file(path) if path.suffix in backend.SUFFIXES else get(str(model))
-    if description is None:
-        raise undescribed(path)
-    if description.decoder not in ("heatmaps", "tags"):
-        raise ModelError(
-            f"{description.name} is a {description.task} model with decoder {description.decoder}; expected a top-down one, or "
-            "HigherHRNet, for PyTorch"
-        )
-    if path.suffix not in backend.SUFFIXES:
-        backend.checked_device(device)  # before a hundred megabytes are fetched for nothing
-        path = fetch(description)
-    return backend.TorchEngine(backend.read_network(path), description, device=device, precision=precision), description
-
-
-def locate(model: str | Path) -> tuple[Path, Model]:
-    """The file to open for `model`, a path or a name of the zoo (fetched if need be), and its description.
-
-    Raises:
-        UnknownModelError: No model has this name.
-        DownloadError: Its files are not here and cannot be fetched.
-        ModelError: It is a file that nothing describes, or it needs conversion first.
-    """
-    path = Path(model)
-    openvino = _openvino()
-    if path.suffix in openvino.SUFFIXES:
-        description = openvino.described(openvino.read_network(path), path) if path.suffix == ".xml" else None
-        description = description or describe_file(path)
-        if description is None:
-            raise undescribed(path)
-        return path, description
-    entry = get(str(model))
-    if entry.conversion is not None:
-        raise ModelError(f"{entry.name} is a checkpoint that needs conversion; see: edgepose models info {entry.name}")
-    return fetch(entry), entry

@@ -25,7 +25,7 @@ LEAST_SCORE = 0.05
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out.
+    """The result of an evaluation.
 
     Attributes:
         figures: COCO's ten figures by name, in percent.
@@ -72,12 +72,7 @@ def evaluate(
         InputError: The annotations are not COCO's keypoints.
         MissingExtraError: pycocotools is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingExtraError("pycocotools", "eval") from error
-
+    _pycocotools()  # before the network runs for nothing
     content = _read_annotations(annotations)
     listed = content["images"][:max_images]
     absent = [image["file_name"] for image in listed if not (images / image["file_name"]).is_file()]
@@ -94,18 +89,44 @@ def evaluate(
     if not results:
         return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), counted, results)
 
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
-        truth = COCO()
-        truth.dataset = content
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes([dict(result) for result in results]), "keypoints")
-        evaluation.params.imgIds = [image["id"] for image in listed]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+    evaluation = run_cocoeval(content, results, [image["id"] for image in listed])
     # A figure over nobody, such as APm without people of medium size, is -1.
     figures = {name: max(0.0, 100 * float(value)) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
     return Evaluation(figures, len(listed), counted, results, _found(evaluation.evalImgs, results, content["annotations"]))
+
+
+def run_cocoeval(content: dict[str, Any], results: list[dict[str, Any]], image_ids: list[int]) -> Any:
+    """COCO's evaluation of keypoint results, of which there is one at least: a `COCOeval` that has run and is summarised.
+
+    Args:
+        content: Annotations in COCO's format.
+        results: COCO keypoint results; they are not written to.
+        image_ids: The images that count.
+
+    Raises:
+        MissingExtraError: pycocotools is not installed.
+    """
+    coco, cocoeval = _pycocotools()
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+        truth = coco()
+        truth.dataset = content
+        truth.createIndex()
+        evaluation = cocoeval(truth, truth.loadRes([dict(result) for result in results]), "keypoints")
+        evaluation.params.imgIds = image_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def _pycocotools() -> tuple[Any, Any]:
+    """The classes COCO and COCOeval."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingExtraError("pycocotools", "eval") from error
+    return COCO, COCOeval
 
 
 def _found(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Float
 from edgepose.errors import InputError
 
 # Input shapes are drawn from a few aspect ratios (width / height), so that a folder of mixed pictures compiles few
@@ -34,14 +35,14 @@ class Letterbox:
     scaled_width: int
     scale_xy: tuple[float, float]
 
-    def to_frame(self, xy: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_frame(self, xy: Float) -> Float:
         """Points (..., 2) in input pixels as points in frame pixels."""
         scale = np.array(self.scale_xy, np.float32)
         return (xy + np.float32(0.5)) / scale - np.float32(0.5)
 
 
 def fit_letterbox(frame_height: int, frame_width: int, height: int, width: int) -> Letterbox:
-    """How a frame fits into an input of `height` x `width` pixels."""
+    """The letterbox of a frame in an input of `height` x `width` pixels."""
     scale = min(height / frame_height, width / frame_width)
     scaled_height = min(height, max(1, round(frame_height * scale)))
     scaled_width = min(width, max(1, round(frame_width * scale)))
@@ -61,7 +62,12 @@ def bucket_width(frame_height: int, frame_width: int, height: int, multiple: int
     return -(-round(height * aspect) // multiple) * multiple
 
 
-# How much larger than a person's box the crop around it is: HRNet's (arXiv 1902.09212), on each axis.
+def cells_to_pixels(cells: Float, stride: int) -> Float:
+    """Points in cells of maps as points in pixels of the input that is `stride` times larger: both have integer centres."""
+    return (cells + np.float32(0.5)) * np.float32(stride) - np.float32(0.5)
+
+
+# A crop is larger than the person's box by this factor on each axis: HRNet's (arXiv 1902.09212).
 CROP_PADDING = 1.25
 
 
@@ -80,18 +86,18 @@ class Crops:
 
     height: int
     width: int
-    centres: NDArray[np.float64]
-    scales: NDArray[np.float64]
+    centres: Double
+    scales: Double
 
     @property
-    def matrices(self) -> NDArray[np.float64]:
+    def matrices(self) -> Double:
         """(N, 2, 3) affine transforms from frame pixels to input pixels."""
         matrices = np.zeros((len(self.scales), 2, 3))
         matrices[:, 0, 0] = matrices[:, 1, 1] = self.scales
         matrices[:, :, 2] = (self.width / 2, self.height / 2) - self.scales[:, None] * self.centres
         return matrices
 
-    def to_frame(self, xy: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_frame(self, xy: Float) -> Float:
         """Points (N, K, 2) in input pixels of each crop as points in frame pixels."""
         from_middle = (xy - np.array((self.width / 2, self.height / 2))) / self.scales[:, None, None]
         return np.asarray(from_middle + self.centres[:, None], np.float32)

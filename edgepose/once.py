@@ -1,4 +1,4 @@
-"""A value that is computed once, when it is first asked for, whoever asks."""
+"""A value that is computed once, when any caller first asks for it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _Value = TypeVar("_Value")
 class Once(Generic[_Value]):
     """Call it for the value. All callers get the same one, from any thread; or all get the same error.
 
-    Whoever asks while another thread computes waits for it. A caller who is interrupted (Ctrl-C) leaves nothing behind: the
-    next one computes anew, so that `compute` has to bear being run again after it was cut short.
+    Callers who ask while another thread computes wait for it. After a caller was interrupted (Ctrl-C) the next one computes
+    anew, so that `compute` must allow being run again after it was cut short.
 
     Args:
-        compute: Makes the value, or raises. It is let go of as soon as it has.
+        compute: Makes the value, or raises. It is released as soon as it has returned.
     """
 
     def __init__(self, compute: Callable[[], _Value]) -> None:
@@ -46,7 +46,7 @@ class Once(Generic[_Value]):
             return
         try:
             self._value = self._compute()
-        except SystemError:  # How an interruption comes out of compiled kernels: Numba's dispatcher is no place for one.
+        except SystemError:  # An interruption inside a compiled kernel: Numba's dispatcher turns it into this.
             raise
         except Exception as error:
             self._error, self._traceback = error, error.__traceback__

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from edgepose.arrays import Float, Ints
 from edgepose.errors import InputError, PersonIndexError
 from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton, convert
-
-Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class Poses:
     scores: Float
     confidence: Float
     skeleton: Skeleton = OPENPOSE18
-    ids: NDArray[np.int64] | None = None
+    ids: Ints | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.keypoints), len(self.skeleton)
@@ -187,7 +186,7 @@ class Poses:
 
 
 def _rows(index: Any, count: int) -> NDArray[Any]:
-    """The rows (M,), or the mask (N,), of those of `count` people that `index` means, which is no slice."""
+    """The rows (M,), or the mask (N,), of the people that `index`, which is no slice, selects from `count`."""
     try:
         array = np.asarray(index)
     except (TypeError, ValueError):  # Ragged lists, mostly.
@@ -213,12 +212,12 @@ def _absent(index: int | np.integer, count: int) -> PersonIndexError:
     return PersonIndexError(f"person {index} of {count}, counted from 0; expected one who is there")
 
 
-# What a keypoint's x, y and score are rounded to, as parts of one: two digits of a pixel, four of a score.
+# A keypoint's x, y and score are rounded to a hundredth of a pixel and a ten-thousandth of the score.
 _DIGITS = np.array([100.0, 100.0, 10_000.0])
 
 
 def _short(value: float, digits: int = 4) -> float:
-    """`value` with as many digits as mean anything, so that files stay small."""
+    """`value`, rounded to the digits that carry meaning, so that files stay small."""
     return round(value, digits)
 
 

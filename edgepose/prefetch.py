@@ -1,4 +1,4 @@
-"""`Prefetch`: an iterator whose items are made in another thread, before they are asked for."""
+"""An iterator whose items are made ahead of time, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Prefetch(Generic[_Item]):
     Args:
         items: The iterable. If it has a `close`, that is called at the end, in the thread that iterated.
         depth: How many items may wait; the thread pauses while that many do.
-        newest: Keep only the newest item instead, and never pause: one that comes while another waits takes its place.
+        newest: Keep only the newest item instead, and never pause: an item replaces one that still waits.
     """
 
     def __init__(self, items: Iterable[_Item], *, depth: int = 2, newest: bool = False) -> None:
-        self.dropped = 0  # Items that a newer one took the place of.
+        self.dropped = 0  # Items that a newer one replaced.
         self._items = items
         self._depth = depth
         self._newest = newest
@@ -82,7 +82,7 @@ class Prefetch(Generic[_Item]):
                         break
             finally:
                 self._close_items()
-        except BaseException as error:  # Whatever it is, the caller is to see it.
+        except BaseException as error:  # Of any kind: the caller gets it.
             self._error = error
         finally:
             with self._changed:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float
 from edgepose.errors import InputError
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A set of K keypoints and how they hang together.
+    """A set of K keypoints with the limbs between them.
 
     Attributes:
         name: Short name, as models and JSON files give it.
@@ -116,9 +116,7 @@ def get_skeleton(name: str) -> Skeleton:
         raise InputError(f"no skeleton is called {name!r}; there are: {', '.join(SKELETONS)}") from None
 
 
-def convert(
-    keypoints: NDArray[np.float32], scores: NDArray[np.float32], source: Skeleton, target: Skeleton
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def convert(keypoints: Float, scores: Float, source: Skeleton, target: Skeleton) -> tuple[Float, Float]:
     """Keypoints of one set as those of another, by name; the neck is the middle of two shoulders that were found.
 
     Args:

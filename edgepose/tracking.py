@@ -13,39 +13,33 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Float, Ints
 from edgepose.errors import InputError
 from edgepose.kernels.assignment import assign
 from edgepose.kernels.jit import kernel
+from edgepose.kernels.oks import areas, oks_in_motion
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, Skeleton
 
-Float = NDArray[np.float32]
-Clock = NDArray[np.float64]  # float32 would lose the milliseconds within hours
+Clock = Double  # float32 would lose the milliseconds within hours
 
-# People who are out of sight are remembered at most so many at a time, the last seen first: noise must not fill the memory.
+# The most people out of sight that are remembered, the last seen first: noise must not fill the memory.
 MAX_LOST = 256
 # A time stamp that is not after the one before it (a looped video, a source without a clock) counts as one frame of 1/30 s.
-# A shorter step than a microsecond is none; one longer than thirty years (a damaged file's) is as long as that.
+# Steps shorter than a microsecond count as standstill, steps longer than thirty years (of a damaged file) as thirty years.
 STANDSTILL_S, SHORTEST_STEP_S, LONGEST_STEP_S = 1 / 30, 1e-6, 1e9
 
-# COCO's area is that of the segmented person. This, of the box around the keypoints, fits it best among such formulas, over
-# the 270 people with six keypoints or more in 130 photos of COCO val2017; the second term is for people seen edge-on.
-BOX_SHARE, LENGTH_SHARE = 0.7, 0.07
-MIN_COMMON = 3  # keypoints: a similarity over fewer counts as if the rest did not agree
-NEGLIGIBLE = 12.0  # exp(-12) is a millionth or so: most pairs of people are farther apart than that, and need no exp
-
 # Chosen by benchmarks/tracking.py, on people who walk, run, hide behind each other and leave, at 5 to 30 frames a second.
-SLACKS_PER_S = (0.3, 2.0)  # by how many scales a second the place of a keypoint grows uncertain: first try, second try
-MAX_SLACK = 0.7  # scales, so that newcomers elsewhere are not taken for those who left
+SLACKS_PER_S = (0.3, 2.0)  # growth of a keypoint's tolerance, in scales a second: first try, second try
 VELOCITY_TIME_S = 0.05  # time constants of the running means
 AREA_TIME_S = 0.5
 
 
 @dataclass
 class _Tracks:
-    """What is remembered of M people. The last row is nobody, so that index -1 stands for a person not known."""
+    """The state of M people who were seen before. The last row is nobody, so that index -1 stands for an unknown person."""
 
-    ids: NDArray[np.int64]  # (M,)
+    ids: Ints  # (M,)
     position: Float  # (M, K, 2) of each keypoint when it was last seen, NaN where never
     seen: Clock  # (M, K) when that was, by a clock that is 0 now; minus infinity where never
     velocity: Float  # (M, 2) pixels a second, of the whole person
@@ -137,7 +131,7 @@ class Tracker:
         # Time counts from this frame on, so that it is as exact after years, or after a jump, as in the first second.
         elapsed, now = self._elapsed(timestamp), 0.0
         self._tracks.seen -= elapsed
-        # Whoever was in the frame before is remembered, however long ago that was: a slow source is no gap.
+        # People in the previous frame are always remembered, however long ago it was: a slow source is no gap.
         tracks = _remembered(self._tracks, -max(elapsed, self.max_gap_s))
         match = self._match(tracks, poses, now)
         people = tracks[match]
@@ -157,7 +151,7 @@ class Tracker:
         return replace(poses, ids=people.ids, keypoints=np.where(found, people.smoothed, np.float32(np.nan)))
 
     def _elapsed(self, timestamp: float) -> float:
-        """Seconds since the frame before, which are never none."""
+        """Seconds since the previous frame, always above 0."""
         try:
             now = float(timestamp)
         except OverflowError:  # An integer beyond all floats.
@@ -169,11 +163,11 @@ class Tracker:
             return STANDSTILL_S
         return min(now - last, LONGEST_STEP_S)
 
-    def _match(self, tracks: _Tracks, poses: Poses, now: float) -> NDArray[np.int64]:
+    def _match(self, tracks: _Tracks, poses: Poses, now: float) -> Ints:
         """(N,) row of `tracks` for each person, -1 for those not known.
 
-        The second try, for those whom the first leaves, looks farther around: it finds people who were seen once only, whose
-        velocity is unknown, and those who ran or turned at a low frame rate. It takes nobody away from a sure match.
+        The second try, for the people left by the first, allows larger distances: it finds people who were seen once only,
+        whose velocity is unknown, and those who ran or turned at a low frame rate. It does not change the first's matches.
         """
         sigmas = np.array(poses.skeleton.sigmas, np.float32)
         sizes = areas(poses.keypoints)
@@ -185,7 +179,7 @@ class Tracker:
                 break
             known = tracks[free]
             expected = (known.position, known.seen, known.velocity, known.area)
-            similarity, certainty = oks(*expected, poses.keypoints[people], sigmas, now, slack)
+            similarity, certainty = oks_in_motion(*expected, poses.keypoints[people], sigmas, now, slack)
             # Size tells apart people at the same place, one behind the other; but it also shrinks as limbs go out of sight.
             # So it counts in the choice between people, not in whether they match at all.
             resemblance = np.exp(-np.square(np.log(sizes[people] / known.area[:, None])))
@@ -197,7 +191,7 @@ class Tracker:
         return match
 
 
-def _others(taken: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _others(taken: Ints, count: int) -> Ints:
     """Those of the rows 0 .. `count` - 1 that are not in `taken`, where -1 is none."""
     free = np.ones(count + 1, np.bool_)
     free[taken] = False
@@ -212,49 +206,6 @@ def _remembered(tracks: _Tracks, since: float) -> _Tracks:
     tracks.position[~recent] = np.nan
     tracks.seen[~recent] = -np.inf
     return tracks
-
-
-@kernel
-def oks(
-    position: Float, seen: Clock, velocity: Float, area: Float, keypoints: Float, sigmas: Float, now: float, slack_per_s: float
-) -> tuple[Float, Float]:
-    """Object keypoint similarity (M, N) of people's `keypoints` (N, K, 2) to where the tracks are expected now.
-
-    It is COCO's, over the keypoints that both have, but for the tolerance, which grows by `slack_per_s` scales (`MAX_SLACK` at
-    most) for each second since a keypoint was seen. A wide tolerance forgives much; so that a track long unseen does not win
-    over one at the very place, in the second result each keypoint weighs by how much narrower its tolerance was at first.
-    """
-    tracks, count = position.shape[:2]
-    people = keypoints.shape[0]
-    similarity = np.zeros((tracks, people), np.float32)
-    weighted = np.zeros((tracks, people), np.float32)
-    x, y, precision, weight = np.empty((4, count), np.float32)
-    for i in range(tracks):
-        for k in range(count):
-            age = now - seen[i, k] if seen[i, k] > -np.inf else 0.0
-            x[k] = position[i, k, 0] + velocity[i, 0] * age
-            y[k] = position[i, k, 1] + velocity[i, 1] * age
-            sharp = 4 * sigmas[k] * sigmas[k]
-            tolerance = sharp + min(slack_per_s * age, MAX_SLACK) ** 2
-            precision[k] = 1 / (2 * tolerance * area[i])
-            weight[k] = np.sqrt(sharp / tolerance)
-        for j in range(people):
-            common = 0
-            for k in range(count):
-                dx = keypoints[j, k, 0] - x[k]
-                dy = keypoints[j, k, 1] - y[k]
-                exponent = (dx * dx + dy * dy) * precision[k]
-                if np.isnan(exponent):
-                    continue
-                common += 1
-                if exponent < NEGLIGIBLE:
-                    agreement = np.exp(-exponent)
-                    similarity[i, j] += agreement
-                    weighted[i, j] += weight[k] * agreement
-            common = max(common, MIN_COMMON)
-            similarity[i, j] /= common
-            weighted[i, j] /= common
-    return similarity, weighted
 
 
 @kernel
@@ -289,28 +240,8 @@ def one_euro(
 
 
 @kernel
-def areas(keypoints: Float) -> Float:
-    """(N,) areas in pixels, as OKS has them, of people with `keypoints` (N, K, 2); at least 1."""
-    people, count = keypoints.shape[:2]
-    result = np.ones(people, np.float32)
-    for i in range(people):
-        low_x = low_y = np.float32(np.inf)
-        high_x = high_y = np.float32(-np.inf)
-        for k in range(count):
-            x, y = keypoints[i, k, 0], keypoints[i, k, 1]
-            if not np.isnan(x):
-                low_x, high_x = min(low_x, x), max(high_x, x)
-                low_y, high_y = min(low_y, y), max(high_y, y)
-        width, height = high_x - low_x, high_y - low_y
-        if width >= 0:
-            size = BOX_SHARE * width * height + LENGTH_SHARE * max(width, height) ** 2
-            result[i] = max(size, np.float32(1))
-    return result
-
-
-@kernel
 def follow(position: Float, seen: Clock, velocity: Float, area: Float, keypoints: Float, sizes: Float, now: float) -> None:
-    """Take where N people are now, `keypoints` (N, K, 2) and their areas `sizes` (N,), into what is remembered, in place."""
+    """Update the state of N people, in place, with their `keypoints` (N, K, 2) and areas `sizes` (N,) of now."""
     people, count = seen.shape
     for i in range(people):
         last = -np.inf
@@ -337,11 +268,12 @@ def follow(position: Float, seen: Clock, velocity: Float, area: Float, keypoints
 
 @cache
 def _warm_up() -> None:
-    """Compile all kernels, once, so that the first frames do not wait for it."""
+    """Compile the kernels of tracking, once, so that the first frames do not wait for it."""
     tracks, poses = _Tracks.nobody(len(COCO17)), Poses.empty(COCO17)
     knobs = (1.0, 1.0, 1.0)
     sigmas = np.array(COCO17.sigmas, np.float32)
-    assign(-oks(tracks.position, tracks.seen, tracks.velocity, tracks.area, tracks.position, sigmas, 0.0, 1.0)[0])
+    remembered = (tracks.position, tracks.seen, tracks.velocity, tracks.area)
+    assign(-oks_in_motion(*remembered, tracks.position, sigmas, 0.0, 1.0)[0])
     nobody = tracks[:0]
     one_euro(nobody.smoothed, nobody.slope, nobody.seen, nobody.area, poses.keypoints, 0.0, *knobs)
     follow(nobody.position, nobody.seen, nobody.velocity, nobody.area, poses.keypoints, areas(poses.keypoints), 0.0)

@@ -72,7 +72,7 @@ def test_the_figures_are_those_of_the_stages(model: Path, monkeypatch: pytest.Mo
         nonlocal now
         now += 0.002
         (started,) = start(images)
-        poses = started()
+        poses = started.result()
         return [Started(takes(4, lambda: poses), wait=takes(30, lambda: None))]
 
     monkeypatch.setattr(estimator, "start", starts)

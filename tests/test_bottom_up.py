@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tiny_models
 
 import edgepose
+from edgepose.engines import Engine, Opened
 from edgepose.engines.openvino import OpenVINOEngine
-from edgepose.pipelines import bottom_up
+from edgepose.loading import open_detector
+from edgepose.pipelines import Options, bottom_up, make_pipeline
 from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
-from edgepose.zoo.registry import from_yaml
+from edgepose.zoo.registry import Model, from_yaml
 
 MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
+
+
+def pipeline_of(engine: Engine, model: Model, **options: Any) -> BottomUp:
+    pipeline = make_pipeline(Opened(engine, model), Options(**options), open_detector)
+    assert isinstance(pipeline, BottomUp)
+    return pipeline
 
 
 class OnePerson:
@@ -80,8 +90,8 @@ def person(x: float, y: float) -> np.ndarray:
 def test_keypoints_come_back_to_where_they_are_in_the_frame(frame, input_size):
     cells = person(9, 4)
     engine = OnePerson(cells)
-    pipeline = BottomUp(engine, MODEL, input_size=input_size, min_score=0.1)
-    poses = pipeline.start(np.zeros((*frame, 3), np.uint8))()
+    pipeline = pipeline_of(engine, MODEL, input_size=input_size, min_score=0.1)
+    poses = pipeline.start(np.zeros((*frame, 3), np.uint8)).result()
 
     # Where the frame lies in the input is known from the picture that the engine was given: padding is 128, the frame 0.
     content = engine.batches[0][0][..., 0] < 64
@@ -103,7 +113,7 @@ def test_aspect_is_kept_and_the_whole_frame_is_seen():
     image = np.zeros((480, 640, 3), np.uint8)
     image[:, -8:] = 255
     image[-8:, :] = 255
-    BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image)()
+    pipeline_of(engine, MODEL, input_size=368, min_score=0.1).start(image).result()
     given = engine.batches[0][0]
     assert given.shape == (368, 496, 3)
     assert given[180, 487].min() > 200  # the right edge, at 640 * 368 / 480 = 490.7
@@ -114,30 +124,30 @@ def test_aspect_is_kept_and_the_whole_frame_is_seen():
 def test_padding_is_the_mean_in_the_frames_colour_order():
     text = tiny_models.DESCRIPTION.replace("BGR", "RGB").replace("[128, 128, 128]", "[10, 20, 30]")
     engine = OnePerson(person(9, 4))
-    BottomUp(engine, from_yaml("tiny", text, "tests"), input_size=(256, 456), min_score=0.1).start(
+    pipeline_of(engine, from_yaml("tiny", text, "tests"), input_size=(256, 456), min_score=0.1).start(
         np.zeros((100, 100, 3), np.uint8)
-    )()
+    ).result()
     np.testing.assert_array_equal(engine.batches[0][0][0, -1], [30, 20, 10])
 
 
 def test_min_score_leaves_out_the_weak():
     engine = OnePerson(person(9, 4))
     image = np.zeros((368, 492, 3), np.uint8)
-    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.1).start(image)()) == 1
-    assert len(BottomUp(engine, MODEL, input_size=368, min_score=0.99).start(image)()) == 0
+    assert len(pipeline_of(engine, MODEL, input_size=368, min_score=0.1).start(image).result()) == 1
+    assert len(pipeline_of(engine, MODEL, input_size=368, min_score=0.99).start(image).result()) == 0
 
 
 @pytest.mark.parametrize("size", [0, -8, 100, 8192, (256, 100), (100, 256)])
 def test_sizes_that_no_network_takes(size):
     with pytest.raises(edgepose.InputError, match="expected multiples of 8"):
-        BottomUp(OnePerson(person(9, 4)), MODEL, input_size=size, min_score=0.1)
+        pipeline_of(OnePerson(person(9, 4)), MODEL, input_size=size, min_score=0.1)
 
 
 @pytest.mark.parametrize("channels", [(17,), (19,), (19, 38, 5), (38, 38), (56,)])
 def test_outputs_that_fit_no_decoder(channels):
     engine = OpenVINOEngine(tiny_models.network(channels), MODEL)
     with pytest.raises(edgepose.ModelError, match="fit no bottom-up decoder; expected 57, or 19") as caught:
-        BottomUp(engine, MODEL, input_size=64, min_score=0.1)
+        pipeline_of(engine, MODEL, input_size=64, min_score=0.1)
     assert str(list(channels)) in str(caught.value)
 
 
@@ -145,7 +155,9 @@ def test_outputs_that_fit_no_decoder(channels):
 def test_outputs_are_told_by_their_channels(channels):
     engine = OpenVINOEngine(tiny_models.network(channels), MODEL)
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    heatmaps, pafs = BottomUp(engine, MODEL, input_size=64, min_score=0.1)._split([o[0] for o in engine.infer(image[None])])
+    heatmaps, pafs = pipeline_of(engine, MODEL, input_size=64, min_score=0.1)._decoder._split(
+        [o[0] for o in engine.infer(image[None])]
+    )
     assert (len(heatmaps), len(pafs)) == (min(19, channels[0]) if channels != (38, 19) else 19, 38)
 
 
@@ -192,8 +204,8 @@ class TwoTagged:
 @pytest.mark.parametrize(("frame", "size"), [((128, 128), 128), ((256, 320), 128), ((200, 300), (160, 224))])
 def test_tagged_people_come_back_to_where_they_are_in_the_frame(frame, size):
     engine = TwoTagged()
-    pipeline = BottomUp(engine, TAG_MODEL, input_size=size, min_score=0.05)
-    poses = pipeline.start(np.zeros((*frame, 3), np.uint8))()
+    pipeline = pipeline_of(engine, TAG_MODEL, input_size=size, min_score=0.05)
+    poses = pipeline.start(np.zeros((*frame, 3), np.uint8)).result()
     height, width = engine.batches[0].shape[1:3]
     scale = min(height / frame[0], width / frame[1])
     assert len(poses) == 2
@@ -205,11 +217,11 @@ def test_tagged_people_come_back_to_where_they_are_in_the_frame(frame, size):
 
 
 def test_models_with_tags_are_sized_by_the_short_side():
-    pipeline = BottomUp(TwoTagged(), TAG_MODEL, input_size=128, min_score=0.05)
+    pipeline = pipeline_of(TwoTagged(), TAG_MODEL, input_size=128, min_score=0.05)
     assert pipeline.input_shape(480, 640) == (128, 192)
     assert pipeline.input_shape(640, 480) == (192, 128)
     assert pipeline.input_shape(300, 300) == (128, 128)
-    assert BottomUp(TwoTagged(), TAG_MODEL, input_size=(128, 192), min_score=0.05).input_shape(640, 480) == (128, 192)
+    assert pipeline_of(TwoTagged(), TAG_MODEL, input_size=(128, 192), min_score=0.05).input_shape(640, 480) == (128, 192)
 
 
 FRAMES = [(1, 1), (1, 100_000), (100_000, 1), (480, 640), (640, 480), (900, 2100), (2100, 900), (4096, 4096), (2000, 2001)]
@@ -221,7 +233,7 @@ FRAMES = [(1, 1), (1, 100_000), (100_000, 1), (480, 640), (640, 480), (900, 2100
 def test_no_side_is_longer_than_the_longest_whatever_the_frame(decoder, frame, size):
     model, engine = (MODEL, OnePerson(person(9, 4))) if decoder == "paf" else (TAG_MODEL, TwoTagged())
     size = max(size - size % model.multiple, model.multiple)
-    height, width = BottomUp(engine, model, input_size=size, min_score=0.1).input_shape(*frame)
+    height, width = pipeline_of(engine, model, input_size=size, min_score=0.1).input_shape(*frame)
     assert height % model.multiple == width % model.multiple == 0
     assert 0 < min(height, width) <= max(height, width) <= bottom_up.MAX_SIDE
     if decoder == "paf" and max(frame) <= 2.4 * min(frame) and size > 8:
@@ -232,20 +244,20 @@ def test_no_side_is_longer_than_the_longest_whatever_the_frame(decoder, frame, s
 
 @pytest.mark.parametrize(("frame", "shape"), [((900, 2100), (1760, 4096)), ((480, 640), (3072, 4096)), ((9, 9), (4096, 4096))])
 def test_wide_frames_at_the_greatest_height(frame, shape):
-    assert BottomUp(OnePerson(person(9, 4)), MODEL, input_size=4096, min_score=0.1).input_shape(*frame) == shape
+    assert pipeline_of(OnePerson(person(9, 4)), MODEL, input_size=4096, min_score=0.1).input_shape(*frame) == shape
 
 
 def test_lonely_peaks_are_nobody():
     image = np.zeros((128, 128, 3), np.uint8)
     for keypoints, people in ((2, 1), (3, 2)):
-        pipeline = BottomUp(TwoTagged(second=keypoints), TAG_MODEL, input_size=128, min_score=0.05)
-        assert len(pipeline.start(image)()) == people
+        pipeline = pipeline_of(TwoTagged(second=keypoints), TAG_MODEL, input_size=128, min_score=0.05)
+        assert len(pipeline.start(image).result()) == people
 
 
 @pytest.mark.parametrize(("min_score", "found"), [(0, 17), (0.05, 17), (0.07, 16), (0.85, 0)])
 def test_min_score_holds_for_filled_in_keypoints_too(min_score, found):
-    pipeline = BottomUp(TwoTagged(second=0, weak=0.06), TAG_MODEL, input_size=128, min_score=min_score)
-    poses = pipeline.start(np.zeros((128, 128, 3), np.uint8))()
+    pipeline = pipeline_of(TwoTagged(second=0, weak=0.06), TAG_MODEL, input_size=128, min_score=min_score)
+    poses = pipeline.start(np.zeros((128, 128, 3), np.uint8)).result()
     assert (poses.scores > 0).sum() == found
 
 
@@ -253,5 +265,5 @@ def test_min_score_holds_for_filled_in_keypoints_too(min_score, found):
 def test_outputs_that_are_no_heatmaps_and_tags(channels):
     engine = OpenVINOEngine(tiny_models.network(channels, stride=2), TAG_MODEL)
     with pytest.raises(edgepose.ModelError, match="fit no decoder of tags; expected one output of 34: 17 heatmaps") as caught:
-        BottomUp(engine, TAG_MODEL, input_size=64, min_score=0.1)
+        pipeline_of(engine, TAG_MODEL, input_size=64, min_score=0.1)
     assert str(list(channels)) in str(caught.value)

@@ -13,7 +13,7 @@ from converters.int8.gate import Accuracy, AccuracyGate, AgreementGate, Sight
 from converters.pictures import network_inputs
 from edgepose.engines.openvino import read_network
 from edgepose.errors import InputError, ModelError
-from edgepose.estimator import locate
+from edgepose.loading import locate
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17
 from edgepose.zoo import registry

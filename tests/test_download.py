@@ -133,8 +133,8 @@ def refused(model: registry.Model, pattern: str) -> str:
 
 def test_fetch_stores_all_files_and_returns_the_first(server: Server, folder: Path) -> None:
     wanted = model(f"{server.url}/good")
-    assert download.locate(wanted) is None
-    assert download.fetch(wanted) == folder / "net.xml" == download.locate(wanted)
+    assert download.find(wanted) is None
+    assert download.fetch(wanted) == folder / "net.xml" == download.find(wanted)
     assert [(folder / name).read_bytes() for name in ("net.xml", "net.bin")] == [XML, BIN]
     assert visible(folder) == ["net.bin", "net.xml"]
 
@@ -153,7 +153,7 @@ def test_only_what_is_missing_or_cut_short_is_fetched(server: Server, folder: Pa
 def test_what_an_interrupted_process_left_is_overwritten(mirror: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "net.xml.part").write_bytes(b"stale" * len(XML))
-    assert download.locate(model(None)) is None
+    assert download.find(model(None)) is None
     assert download.fetch(model(None)).read_bytes() == XML
     assert visible(folder) == ["net.bin", "net.xml"]
 
@@ -217,7 +217,7 @@ def test_embedded_models_come_first(tmp_path: Path, folder: Path) -> None:
         place.mkdir(parents=True)
         for name, body in (("net.xml", XML), ("net.bin", BIN)):
             (place / name).write_bytes(body)
-            found.append(download.locate(wanted))
+            found.append(download.find(wanted))
     # Half a model does not count, and the package's own wins.
     assert found == [None, folder / "net.xml", folder / "net.xml", tmp_path / "embedded" / "net.xml"]
     assert download.fetch(wanted) == tmp_path / "embedded" / "net.xml"

@@ -229,7 +229,12 @@ def test_a_top_down_model_takes_the_default_models_people(top_down, photos):
 
 def test_the_default_model_is_not_opened_where_boxes_are_given(top_down, monkeypatch):
     opened = []
-    monkeypatch.setattr(estimator_module, "open_detector", lambda *arguments: opened.append(arguments) or (lambda image: BOXES))
+
+    def open_detector(name, threads):
+        opened.append((name, threads))
+        return lambda image: BOXES
+
+    monkeypatch.setattr(estimator_module, "open_detector", open_detector)
     estimator = edgepose.PoseEstimator(top_down, threads=1)
     estimator(noise(), boxes=BOXES)
     assert opened == []

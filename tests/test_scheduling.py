@@ -169,8 +169,8 @@ def test_started_decodes_once_and_waiting_may_mean_decoding() -> None:
     alone = Started(finish)
     alone.wait()
     assert calls == ["finish"]
-    assert alone() is result
-    assert alone() is result
+    assert alone.result() is result
+    assert alone.result() is result
     assert calls == ["finish"]
     told = Started(finish, lambda: calls.append("wait"))
     told.wait()
@@ -186,7 +186,7 @@ def test_started_raises_the_same_error_whenever_it_is_asked(error: Exception) ->
         raise error
 
     started = Started(finish)
-    for ask in (started, started.wait, started):
+    for ask in (started.result, started.wait, started.result):
         with pytest.raises(type(error), match="broken"):
             ask()
     assert calls == [1]
@@ -203,7 +203,7 @@ def test_threads_may_share_what_was_started() -> None:
         return person(1)
 
     started, got = Started(finish), []
-    threads = [threading.Thread(target=lambda: got.append(started())) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: got.append(started.result())) for _ in range(4)]
     for thread in threads:
         thread.start()
     assert begun.wait(20)

@@ -6,6 +6,7 @@ import json
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +15,12 @@ import tiny_models
 
 import edgepose
 from edgepose import COCO17, Poses
+from edgepose.engines import Engine, Opened
 from edgepose.engines.openvino import OpenVINOEngine
+from edgepose.errors import InputError
 from edgepose.evaluation import evaluate
-from edgepose.pipelines import top_down
+from edgepose.pipelines import Options, make_pipeline, top_down
+from edgepose.pipelines.detection import Detector
 from edgepose.pipelines.top_down import TopDown
 from edgepose.zoo import registry
 
@@ -109,8 +113,14 @@ class Painted:
         return [self.heatmaps]
 
 
-def pipeline(engine: object, **options: object) -> TopDown:
-    return TopDown(engine, MODEL, **{"detector": None, "input_size": CROP, "min_score": 0.05, **options})
+def no_detector(name: str | Path) -> Detector:
+    raise InputError(f"{name} is asked for")
+
+
+def pipeline(engine: Engine, **options: Any) -> TopDown:
+    made = make_pipeline(Opened(engine, MODEL), Options(**{"input_size": CROP, "min_score": 0.05, **options}), no_detector)
+    assert isinstance(made, TopDown)
+    return made
 
 
 def crowd(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +142,7 @@ def test_keypoints_come_back_to_where_they_are_in_the_frame(options, cells):
     painter = Painter()
     people, boxes = crowd(9)
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
-    poses = pipeline(painter, **options).start(image, boxes)()
+    poses = pipeline(painter, **options).start(image, boxes).result()
     assert len(poses) == 9
     order = [int(np.argmin(np.abs(people[..., :2] - person.keypoints).max(axis=(1, 2)))) for person in poses]
     assert sorted(order) == list(range(9))
@@ -176,7 +186,7 @@ def test_perfect_heatmaps_have_perfect_ap(shared, tmp_path, options):
         people = [a for a in content["annotations"] if a["image_id"] == image_id and a["num_keypoints"] and not a["iscrowd"]]
         boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in people)]).reshape(-1, 4)
         keypoints = np.array([a["keypoints"] for a in people], float).reshape(-1, 17, 3)
-        return estimate.start(painter.look_at(image, keypoints, boxes), boxes)()
+        return estimate.start(painter.look_at(image, keypoints, boxes), boxes).result()
 
     figures = evaluate(see, path, shared / "data" / "eval" / "images").figures
     assert figures["AP"] >= 99, figures
@@ -187,26 +197,26 @@ def test_frames_share_batches_and_few_are_under_way():
     people, boxes = crowd(7)
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
     run = pipeline(painter, batch_size=4)
-    alone = run.start(image, boxes)()
+    alone = run.start(image, boxes).result()
     painter.batches.clear()
-    finishes = run.start_together([image, image, image], [boxes[:3], [], boxes[3:]])
+    started = run.start_together([image, image, image], [boxes[:3], [], boxes[3:]])
     assert painter.batches == [4, 3]
-    first, nobody, last = (finish() for finish in finishes)
+    first, nobody, last = (one.result() for one in started)
     assert (len(first), len(nobody), len(last)) == (3, 0, 4)
     together = np.concatenate([first.keypoints, last.keypoints])
     key = np.lexsort(together[:, 0].T)
     np.testing.assert_array_equal(together[key], alone.keypoints[np.lexsort(alone.keypoints[:, 0].T)])
     painter.most = 0
-    pipeline(painter).start(image, np.tile(boxes, (30, 1)))()
+    pipeline(painter).start(image, np.tile(boxes, (30, 1))).result()
     assert painter.most == top_down.IN_FLIGHT
 
 
 def test_a_frame_without_people_costs_no_run():
     painter = Painter()
     run = pipeline(painter, detector=lambda image: np.empty((0, 5)))
-    assert len(run.start(chart(90, 120))()) == 0
-    assert len(run.start(chart(90, 120), [])()) == 0
-    assert len(run.start(chart(90, 120), [[200, 200, 300, 300]])()) == 0
+    assert len(run.start(chart(90, 120)).result()) == 0
+    assert len(run.start(chart(90, 120), []).result()) == 0
+    assert len(run.start(chart(90, 120), [[200, 200, 300, 300]]).result()) == 0
     assert painter.batches == []
 
 
@@ -216,7 +226,7 @@ def test_one_person_is_reported_once():
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
     doubled = np.concatenate([boxes + np.array(shift) for shift in [(-3, -4, 5, 2), (0, 0, 0, 0), (3, 1, 4, 6)]])
     confidence = np.repeat([0.5, 0.9, 0.6], 3)[:, None]
-    poses = pipeline(painter).start(image, np.concatenate([doubled, confidence], axis=1))()
+    poses = pipeline(painter).start(image, np.concatenate([doubled, confidence], axis=1)).result()
     assert len(poses) == 3
     assert (poses.confidence > 0.8).all()  # the most confident stayed
 
@@ -226,11 +236,11 @@ def test_missing_and_weak_keypoints():
     people, boxes = crowd(1)
     people[0, 5, 2] = 0
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
-    poses = pipeline(painter).start(image, boxes)()
+    poses = pipeline(painter).start(image, boxes).result()
     assert np.isnan(poses.keypoints[0, 5]).all()
     assert poses.scores[0, 5] == 0
     assert (np.delete(poses.scores[0], 5) > 0.9).all()
-    assert len(pipeline(painter, min_score=1.0).start(image, boxes)()) == 0
+    assert len(pipeline(painter, min_score=1.0).start(image, boxes).result()) == 0
 
 
 def test_the_detector_is_asked_where_the_caller_says_nothing():
@@ -239,12 +249,12 @@ def test_the_detector_is_asked_where_the_caller_says_nothing():
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
     asked = []
     run = pipeline(painter, detector=lambda picture: asked.append(picture) or boxes)
-    assert len(run.start(image)()) == 2
-    assert len(run.start(image, boxes[:1])()) == 1
+    assert len(run.start(image).result()) == 2
+    assert len(run.start(image, boxes[:1]).result()) == 1
     assert len(asked) == 1
     with pytest.raises(edgepose.InputError, match="boxes of the detector have shape"):
         pipeline(painter, detector=lambda picture: np.zeros((2, 9))).start(image)
-    with pytest.raises(edgepose.InputError, match="tiny is top-down and needs to know where people are"):
+    with pytest.raises(edgepose.InputError, match="default is asked for"):
         pipeline(painter).start(image)
 
 
@@ -259,7 +269,7 @@ def test_input_sizes(size, shape):
             seen.append(crop.shape[:2])
             return np.zeros((17, shape[0] // 4, shape[1] // 4), np.float32)
 
-    assert len(pipeline(Blank(), input_size=size).start(chart(90, 120), [[0, 0, 50, 50]])()) == 0
+    assert len(pipeline(Blank(), input_size=size).start(chart(90, 120), [[0, 0, 50, 50]]).result()) == 0
     assert seen == [shape]
 
 
@@ -284,7 +294,7 @@ def test_outputs_that_are_no_heatmaps(channels):
 def test_a_stride_that_is_not_the_networks():
     engine = OpenVINOEngine(tiny_models.network((17,), stride=8), MODEL)
     with pytest.raises(edgepose.ModelError, match=r"maps of \(32, 24\) to 256 x 192 pixels; expected its stride, 4,"):
-        pipeline(engine).start(chart(90, 120), [[0, 0, 50, 50]])()
+        pipeline(engine).start(chart(90, 120), [[0, 0, 50, 50]]).result()
 
 
 def test_a_network_on_openvino_and_the_crops_it_is_given(tmp_path: Path):
@@ -297,7 +307,7 @@ def test_a_network_on_openvino_and_the_crops_it_is_given(tmp_path: Path):
     given = []
     submit = engine.submit
     engine.submit = lambda batch: given.append(batch) or submit(batch)
-    pipeline(engine, flip_test=True).start(image, [box])()
+    pipeline(engine, flip_test=True).start(image, [box]).result()
     np.testing.assert_allclose(given[0][0].astype(int), image[top : top + 256, left : left + 192], atol=1)
     np.testing.assert_array_equal(given[1][0], given[0][0][:, ::-1])
 
@@ -340,13 +350,13 @@ def test_a_failed_run_fails_for_all_frames_that_were_started_together(run, at_on
     options = {"batch_size": batch_size, "flip_test": flip_test}
     painter.run = run = min(run, -(-6 // batch_size) * (2 if flip_test else 1) - 1)
     try:
-        finishes = pipeline(painter, **options).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
+        started = pipeline(painter, **options).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
     except edgepose.ModelError:
         assert at_once  # Nothing is there to be asked.
         return
-    for finish in [*finishes, *reversed(finishes)]:
+    for one in [*started, *reversed(started)]:
         with pytest.raises(edgepose.ModelError, match="out of memory") as caught:
-            finish()
+            one.result()
     # Although the error is still there, whose traceback knows much.
     assert [ref() for ref in painter.runs[run + 1 :]] == [None] * len(painter.runs[run + 1 :])
     assert caught.value is not None
@@ -356,9 +366,9 @@ def test_a_failed_run_fails_in_all_threads_that_ask():
     painter = Failing(0, edgepose.ModelError("out of memory"))
     people, boxes = crowd(6)
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
-    finishes = pipeline(painter).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
+    started = pipeline(painter).start_together([image] * 3, [boxes[:2], boxes[2:4], boxes[4:]])
     with ThreadPoolExecutor(6) as pool:
-        errors = [future.exception() for future in [pool.submit(finish) for finish in finishes * 2]]
+        errors = [future.exception() for future in [pool.submit(one.result) for one in started * 2]]
     assert [str(error) for error in errors] == ["out of memory"] * 6
 
 
@@ -371,12 +381,12 @@ def test_who_was_interrupted_can_ask_again_and_everybody_has_their_own_points(ru
     shares = [boxes[:2], boxes[2:4], boxes[4:]]
     plain = Painter()
     plain.look_at(image, people, boxes)
-    expected = [pipeline(plain).start(image, share)() for share in shares]
-    finishes = pipeline(painter).start_together([image] * 3, shares)
+    expected = [pipeline(plain).start(image, share).result() for share in shares]
+    started = pipeline(painter).start_together([image] * 3, shares)
     with pytest.raises(KeyboardInterrupt):
-        finishes[0]()
-    for finish, alone in zip(finishes, expected, strict=True):
-        np.testing.assert_array_equal(finish().keypoints, alone.keypoints)
+        started[0].result()
+    for one, alone in zip(started, expected, strict=True):
+        np.testing.assert_array_equal(one.result().keypoints, alone.keypoints)
 
 
 def test_threads_that_ask_for_different_frames_get_their_own():
@@ -384,8 +394,8 @@ def test_threads_that_ask_for_different_frames_get_their_own():
     people, boxes = crowd(8)
     image = painter.look_at(np.empty((256, 256, 3)), people, boxes)
     run = pipeline(painter)
-    expected = [run.start(image, [box])().keypoints for box in boxes]
+    expected = [run.start(image, [box]).result().keypoints for box in boxes]
     with ThreadPoolExecutor(8) as pool:
-        for finishes in [run.start_together([image] * 8, [[box] for box in boxes]) for _ in range(10)]:
-            for poses, alone in zip(pool.map(lambda finish: finish(), finishes), expected, strict=True):
+        for started in [run.start_together([image] * 8, [[box] for box in boxes]) for _ in range(10)]:
+            for poses, alone in zip(pool.map(lambda one: one.result(), started), expected, strict=True):
                 np.testing.assert_array_equal(poses.keypoints, alone)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from benchmarks.tracking import Frame, judge, track, walk
 from edgepose import COCO17, OPENPOSE18, InputError, Poses, Skeleton, tracking
-from edgepose.tracking import MAX_SLACK, Tracker, areas, oks, one_euro
+from edgepose.kernels.oks import MAX_SLACK, areas, oks_in_motion
+from edgepose.tracking import Tracker, one_euro
 
 FRAME_S = 1 / 30
 # A standing person of height 1 around (0, 0), in COCO's keypoints.
@@ -219,7 +220,7 @@ def test_noise_does_not_fill_the_memory() -> None:
 
 
 def test_kernels_are_compiled_before_the_first_frame(clip: list[Frame]) -> None:
-    kernels: list[Any] = [oks, one_euro, areas, tracking.follow, tracking.assign]
+    kernels: list[Any] = [oks_in_motion, one_euro, areas, tracking.follow, tracking.assign]
     tracker = Tracker()
     compiled = [len(kernel.signatures) for kernel in kernels]
     track(tracker, clip[:10])
@@ -283,7 +284,7 @@ def test_oks_matches_its_plain_twin(slack_per_s: float, spread_px: float) -> Non
     velocity = random.normal(size=(7, 2)).astype(np.float32) * 50
     area = random.uniform(1000, 20000, 7).astype(np.float32)
     sigmas = np.array(COCO17.sigmas, np.float32)
-    similarity, certainty = oks(position, seen, velocity, area, keypoints, sigmas, now, slack_per_s)
+    similarity, certainty = oks_in_motion(position, seen, velocity, area, keypoints, sigmas, now, slack_per_s)
     expected = position + velocity[:, None] * age[..., None]
     plain_similarity, plain_certainty = plain_oks(expected, area, age, keypoints, slack_per_s)
     assert similarity == pytest.approx(plain_similarity, abs=2e-5)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.kernels.assignment import assign
+from edgepose.kernels.oks import areas, keypoint_similarity
 from edgepose.poses import Poses
-from edgepose.tracking import areas
 
 Float = NDArray[np.float32]
 Counts = NDArray[np.int64]
@@ -104,10 +104,8 @@ def oks(reference: Poses, candidate: Poses) -> Float:
 
 def _alike(reference: Poses, candidate: Poses) -> Float:
     """(N, M, K) similarity of each keypoint; 0 where either is not found."""
-    apart = reference.keypoints[:, None] - candidate.keypoints[None]
-    variance = (2 * np.array(reference.skeleton.sigmas, np.float32)) ** 2
-    exponent = np.square(apart).sum(axis=-1) / (2 * variance * areas(reference.keypoints)[:, None, None])
-    return np.asarray(np.nan_to_num(np.exp(-exponent), nan=0.0), np.float32)
+    sigmas = np.array(reference.skeleton.sigmas, np.float32)
+    return keypoint_similarity(reference.keypoints, candidate.keypoints, areas(reference.keypoints), sigmas)
 
 
 def _sure_keypoints(poses: Poses) -> NDArray[np.bool_]:

@@ -29,7 +29,7 @@ from edgepose.cli.tables import (
     report_run,
     write_figures,
 )
-from edgepose.errors import EdgePoseError, MissingExtraError, OutputError
+from edgepose.errors import EdgePoseError, OutputError
 from edgepose.media.kinds import IMAGE_SUFFIXES, POSES
 from edgepose.process import ended_by_signals, fill_standard_streams, lean_imports
 
@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from edgepose.drawing import draw_poses
-    from edgepose.media.images import read_image, write_image
+    from edgepose.media.images import read_image, sample_photo, write_image
     from edgepose.media.outputs import check_file
 
     output: Path = options.save
@@ -112,7 +112,7 @@ def _demo(options: argparse.Namespace) -> int:
         raise OutputError(f"{output}: unknown image suffix {output.suffix!r}; expected one of {', '.join(IMAGE_SUFFIXES)}")
     check_file(output, [] if options.image is None else [options.image])
     check_file(output, _model_files(options), "a file of the model")
-    image = _sample_photo() if options.image is None else read_image(options.image)
+    image = sample_photo("demo") if options.image is None else read_image(options.image)
     estimator = make_estimator(options)
     estimator(image)  # the first call compiles for this picture's shape
     started = time.perf_counter()
@@ -125,15 +125,6 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"  {number}. confidence {person.confidence[0]:.2f}: {', '.join(names)}")
     print(f"annotated picture: {output.resolve()}")
     return 0
-
-
-def _sample_photo() -> Any:
-    """scikit-image's portrait of the astronaut Eileen Collins (NASA, public domain), in BGR."""
-    try:
-        from skimage.data import astronaut
-    except ImportError as error:
-        raise MissingExtraError("scikit-image, which has the sample photo,", "demo") from error
-    return astronaut()[..., ::-1].copy()  # type: ignore[no-untyped-call]
 
 
 def _models(options: argparse.Namespace) -> int:

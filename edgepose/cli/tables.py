@@ -60,7 +60,7 @@ def print_models() -> None:
     rows = [("NAME", "TASK", "LICENCE", "AP", "GFLOPS", "STATE")]
     for name in registry.names():
         model = registry.get(name)
-        state = "here" if download.locate(model) else "needs conversion" if model.conversion else "to download"
+        state = "here" if download.find(model) else "needs conversion" if model.conversion else "to download"
         rows.append((name, model.task, model.licence or "-", _or_dash(model.ap), _or_dash(model.gflops), state))
     print(*aligned(rows), sep="\n")
     print("AP is in percent, each by its own protocol; see `edgepose models info NAME`.")

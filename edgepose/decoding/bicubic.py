@@ -12,11 +12,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Float
+
 A = -0.75
 _Number = TypeVar("_Number", np.uintp, np.float32)
 
 
-def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+def _keys(distance: Double) -> Double:
     """Weight of a sample at `distance` cells."""
     d = np.abs(distance)
     near = ((A + 2) * d - (A + 3)) * d * d + 1
@@ -25,14 +27,14 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=16)
-def block_weights(ratio: int) -> NDArray[np.float32]:
+def block_weights(ratio: int) -> Float:
     """(ratio + 2, 5) weights of cells c-2 .. c+2 in the upsampled pixels of cell c and one pixel more on either side."""
     position = (np.arange(-1, ratio + 1) + 0.5) / ratio - 0.5
     return _frozen(_keys(position[:, None] - np.arange(-2, 3)).astype(np.float32))
 
 
 @lru_cache(maxsize=64)
-def axis_taps(cells: int, ratio: int) -> tuple[NDArray[np.uintp], NDArray[np.float32]]:
+def axis_taps(cells: int, ratio: int) -> tuple[NDArray[np.uintp], Float]:
     """For the P = cells * ratio upsampled pixels of an axis of 4 cells or more: (P,) the first of the four cells that each is
     made of, and (P, 4) the weights of that one and the next three.
 

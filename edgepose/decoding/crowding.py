@@ -1,4 +1,4 @@
-"""A warning that maps hold more than a decoder considers: now and then, as a camera brings thirty such maps a second."""
+"""A log filter for warnings that come with every frame, thirty times a second: only some of them are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keypoints of one person a crop from top-down heatmaps: the highest cell of each, refined to a fraction of a cell.
+"""The decoder of top-down heatmaps: one person a crop, a keypoint at the highest cell of each map, refined between cells.
 
 Legend: B crops, K keypoints, h rows and w columns of cells. The centre of cell i is i.
 """
@@ -6,24 +6,74 @@ Legend: B crops, K keypoints, h rows and w columns of cells. The centre of cell 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.errors import InputError
+from edgepose.arrays import Double, Float, Ints
+from edgepose.decoding import DecodedPoses, SizedBy
+from edgepose.errors import InputError, ModelError
 from edgepose.kernels.jit import kernel
-from edgepose.skeleton import Skeleton
-
-Float = NDArray[np.float32]
+from edgepose.skeleton import Skeleton, get_skeleton
+from edgepose.zoo.registry import Model
 
 Refinement = Literal["quarter", "dark"]
 
 # HRNet's heatmaps are taught as gaussians of 2 cells on 64 rows and of 3 on 96 (arXiv 1902.09212); DARK blurs by the same.
 SIGMA_PER_ROW = 1 / 32
 SIGMAS = 2.5  # the blur ends after so many: its 11 taps for 2 cells and 17 for 3 are DARK's kernels
-FLOOR = 1e-10  # under the logarithm, as in DARK's code
-REACH = 2  # cells: DARK's derivatives look so far, and beyond that its parabola says nothing
+FLOOR = 1e-10  # the least value whose logarithm is taken, as in DARK's code
+REACH = 2  # cells that DARK's derivatives use on each side; its parabola means nothing farther away
+# A person's confidence is the mean score of the keypoints that score more than this: HRNet's `IN_VIS_THRE` (arXiv 1902.09212).
+CONFIDENT = np.float32(0.2)
+
+
+class HeatmapDecoder:
+    """A decoder of top-down heatmaps; see `edgepose.decoding.Decoder`.
+
+    Its option `refinement` is that of `decode_heatmaps`; None: "quarter".
+
+    Raises:
+        ModelError: The network does not give one heatmap a keypoint.
+        InputError: There is no such refinement.
+    """
+
+    options: ClassVar[frozenset[str]] = frozenset({"refinement"})
+    sized_by: ClassVar[SizedBy] = "height"
+
+    def __init__(
+        self, model: Model, output_channels: tuple[int, ...], min_score: float, *, refinement: Refinement | None = None
+    ) -> None:
+        self._model = model
+        self._skeleton = get_skeleton(model.skeleton or "")
+        self._min_score = np.float32(min_score)
+        self._refinement: Refinement = refinement or "quarter"
+        if output_channels != (len(self._skeleton),):
+            raise ModelError(
+                f"the outputs of {model.name} have {list(output_channels)} channels; expected one output with "
+                f"{len(self._skeleton)} heatmaps, as {self._skeleton.name} has keypoints"
+            )
+        self._warm_up()
+
+    def __call__(self, outputs: list[Float], size: tuple[int, int]) -> DecodedPoses:
+        heatmaps, stride = outputs[0], self._model.stride
+        height, width = size
+        if heatmaps.shape[2:] != (height // stride, width // stride):
+            raise ModelError(
+                f"{self._model.name} answers maps of {heatmaps.shape[2:]} to {height} x {width} pixels; "
+                f"expected its stride, {stride}, between them: mend its description"
+            )
+        keypoints, scores = decode_heatmaps(heatmaps, refinement=self._refinement)
+        return DecodedPoses(keypoints, scores, _rate(keypoints, scores, self._min_score, np.float32(stride)))
+
+    def merge_mirrored(self, outputs: list[Float], mirrored: list[Float]) -> list[Float]:
+        """See `edgepose.decoding.FlipDecoder`."""
+        return [merge_mirrored(outputs[0], mirrored[0], self._skeleton)]
+
+    def _warm_up(self) -> None:
+        maps = [np.zeros((1, len(self._skeleton), 1, 1), np.float32)]
+        self(self.merge_mirrored(maps, maps), (self._model.stride, self._model.stride))
 
 
 def decode_heatmaps(heatmaps: Float, *, refinement: Refinement = "quarter") -> tuple[Float, Float]:
@@ -68,8 +118,33 @@ def merge_mirrored(heatmaps: Float, mirrored: Float, skeleton: Skeleton) -> Floa
 
 
 @kernel
+def _rate(keypoints: Float, scores: Float, min_score: np.float32, stride: np.float32) -> Float:
+    """The confidence (B,) of people. Also turns cells into pixels and leaves out keypoints below `min_score`, in place."""
+    people, types = scores.shape
+    confidence = np.zeros(people, np.float32)
+    for person in range(people):
+        total = np.float32(0)
+        confident = 0
+        for k in range(types):
+            score = scores[person, k]
+            if score > CONFIDENT:
+                total += score
+                confident += 1
+            if score < min_score:
+                scores[person, k] = 0
+                keypoints[person, k] = np.nan
+            else:
+                # A cell stands for the first of its pixels, as HRNet is taught: no half cells here.
+                keypoints[person, k, 0] *= stride
+                keypoints[person, k, 1] *= stride
+        if confident:
+            confidence[person] = total / np.float32(confident)
+    return confidence
+
+
+@kernel
 def _decode(heatmaps: Float, bits: NDArray[np.int32], blur: Float) -> tuple[Float, Float]:
-    """`decode_heatmaps`; with the taps of a `blur`, by DARK.
+    """The kernel of `decode_heatmaps`; refined by DARK if `blur` has taps.
 
     `bits` is the same memory. Read as integers, floats above 0 keep their order, those below 0 are below it, and NaN is above
     all or below 0. The greatest of integers is found in vector registers; only rows that may have a new best cell are looked
@@ -119,9 +194,7 @@ def _quarter(before: np.float32, after: np.float32) -> float:
 
 
 @kernel
-def _blurred_logarithm(
-    cells: Float, top: int, left: int, blur: Float, rows: NDArray[np.float64], patch: NDArray[np.float64]
-) -> None:
+def _blurred_logarithm(cells: Float, top: int, left: int, blur: Float, rows: Double, patch: Double) -> None:
     """Fill `patch` with the logarithm of the blurred map around a cell; beyond the map it is 0.
 
     Nothing else of the blurred map is needed, so nothing else is blurred: first the rows into `rows`, then its columns.
@@ -148,8 +221,8 @@ def _blurred_logarithm(
 
 
 @kernel
-def _parabola(patch: NDArray[np.float64]) -> tuple[float, float]:
-    """How far the top of the parabola through `patch` lies from its middle, by DARK's derivatives; 0 where it has no top."""
+def _parabola(patch: Double) -> tuple[float, float]:
+    """The offset (x, y) of the top of the parabola through `patch` from its middle, by DARK's derivatives; 0 if it has none."""
     m = REACH
     dx = (patch[m, m + 1] - patch[m, m - 1]) / 2
     dy = (patch[m + 1, m] - patch[m - 1, m]) / 2
@@ -167,7 +240,7 @@ def _parabola(patch: NDArray[np.float64]) -> tuple[float, float]:
 
 
 @kernel
-def _merge(heatmaps: Float, mirrored: Float, flip: NDArray[np.int64]) -> Float:
+def _merge(heatmaps: Float, mirrored: Float, flip: Ints) -> Float:
     crops, types, height, width = heatmaps.shape
     merged = np.empty((crops, types, height, width), np.float32)
     for b in range(crops):

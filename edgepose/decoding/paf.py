@@ -1,19 +1,26 @@
-"""From the maps of a PAF model to people: checks, then `find_peaks` and `group_people`."""
+"""The decoder of heatmaps and part affinity fields (PAFs), as OpenPose and Lightweight OpenPose answer them.
+
+`decode_poses` checks the maps, finds their peaks and groups them into people, in cells; `PAFDecoder` is what pipelines use.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Ints, Maps
+from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy
 from edgepose.decoding.bicubic import axis_taps, block_weights
 from edgepose.decoding.crowding import NowAndThen
 from edgepose.decoding.paf_grouping import MAX_PEOPLE, group_people
 from edgepose.decoding.paf_peaks import MAX_PEAKS, find_peaks
-from edgepose.errors import InputError
+from edgepose.errors import InputError, ModelError
+from edgepose.geometry import cells_to_pixels
 from edgepose.kernels.jit import kernel
+from edgepose.zoo.registry import Model
 
 _log = logging.getLogger(__name__)
 _log.addFilter(NowAndThen())
@@ -26,17 +33,43 @@ MERGE_RADIUS_CELLS = 1.5  # 6 px at ratio 4
 MAX_RATIO = 16
 
 
-class DecodedPoses(NamedTuple):
-    """N people in cells of the maps: the centre of cell i is i. NaN and score 0 where a keypoint was not found."""
+class PAFDecoder:
+    """A decoder of heatmaps and PAFs; see `edgepose.decoding.Decoder`.
 
-    keypoints: NDArray[np.float32]  # (N, K, 2), K = 18 in PAF models
-    scores: NDArray[np.float32]  # (N, K)
-    confidence: NDArray[np.float32]  # (N,)
+    Raises:
+        ModelError: The outputs are no heatmaps and PAFs.
+    """
+
+    options: ClassVar[frozenset[str]] = frozenset()
+    sized_by: ClassVar[SizedBy] = "height"
+
+    def __init__(self, model: Model, output_channels: tuple[int, ...], min_score: float) -> None:
+        self._split = _splitter(output_channels, model.name)
+        self._stride = model.stride
+        self._min_score = max(min_score, LEAST_SCORE)
+        warm_up()
+
+    def __call__(self, outputs: list[Float], size: tuple[int, int]) -> DecodedPoses:
+        heatmaps, pafs = self._split([output[0] for output in outputs])
+        people = decode_poses(heatmaps, pafs, peak_threshold=self._min_score, refine=True)
+        return people._replace(keypoints=cells_to_pixels(people.keypoints, self._stride))
+
+
+def _splitter(channels: tuple[int, ...], name: str) -> Callable[[list[Maps]], tuple[Maps, Maps]]:
+    """A function that takes (heatmaps, PAFs) from outputs with these channels, by which they are told apart."""
+    if channels == (KEYPOINTS + 1 + PAF_COUNT,):
+        return lambda outputs: (outputs[0][: KEYPOINTS + 1], outputs[0][KEYPOINTS + 1 :])
+    if sorted(channels) in ([KEYPOINTS, PAF_COUNT], [KEYPOINTS + 1, PAF_COUNT]):
+        pafs = channels.index(PAF_COUNT)
+        return lambda outputs: (outputs[1 - pafs], outputs[pafs])
+    raise ModelError(
+        f"the outputs of {name} have {list(channels)} channels and fit no bottom-up decoder; expected 57, or 19 (18) and 38"
+    )
 
 
 def decode_poses(
-    heatmaps: NDArray[np.floating],
-    pafs: NDArray[np.floating],
+    heatmaps: Maps,
+    pafs: Maps,
     *,
     upsample_ratio: int = 4,
     peak_threshold: float = PEAK_THRESHOLD,
@@ -101,12 +134,12 @@ def decode_poses(
 
 @kernel
 def _describe(
-    peaks: NDArray[np.float32],
-    members: NDArray[np.int64],
+    peaks: Float,
+    members: Ints,
     ratio: int,
     refine: bool,
-    keypoints: NDArray[np.float32],
-    scores: NDArray[np.float32],
+    keypoints: Float,
+    scores: Float,
 ) -> None:
     """Fill in keypoints (N, 18, 2) in cells and scores (N, 18) of the first N people."""
     half = np.float32(0.5)
@@ -124,11 +157,11 @@ def _describe(
 
 
 def warm_up() -> None:
-    """Compile all kernels, or load them from the cache, so that the first frame does not wait for it."""
+    """Compile the kernels of this decoder, or load them from the cache."""
     decode_poses(np.zeros((KEYPOINTS, 4, 4), np.float32), np.zeros((PAF_COUNT, 4, 4), np.float32))
 
 
-def _check(name: str, maps: NDArray[np.floating], channels: tuple[int, ...]) -> None:
+def _check(name: str, maps: Maps, channels: tuple[int, ...]) -> None:
     if not isinstance(maps, np.ndarray) or maps.dtype not in (np.float32, np.float16):
         raise InputError(f"{name} are {getattr(maps, 'dtype', type(maps).__name__)}; expected a float32 or float16 array")
     if maps.ndim != 3 or maps.shape[0] not in channels or 0 in maps.shape:

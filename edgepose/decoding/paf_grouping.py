@@ -7,13 +7,16 @@ crowd hardly anywhere: most pairs are wrong, and miss at their ends or cross cel
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Ints
 from edgepose.kernels.jit import fused_kernel as kernel
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
 
-# At most so many people (groups of limbs, before the weak are dropped) in a frame.
+# The most people in a frame: groups of limbs, before the weak ones are dropped.
 MAX_PEOPLE = 256
 
 # Constants of the reference decoder of Lightweight OpenPose (arXiv 1811.12004).
@@ -27,26 +30,43 @@ FILLING_LIMBS = 2  # the last limbs (shoulder to ear) start nobody: they only fi
 _LIMBS = np.array(PAF_LIMBS)
 _CHANNELS = np.array(PAF_CHANNELS)
 _STEPS = SAMPLES - 1
-# The samples between the ends; the middle of a wrong pair misses first, so it is sampled first.
+# The order of the samples between the ends: wrong pairs mostly miss in the middle, so it is sampled first.
 _INNER_SAMPLES = np.array([5, 4, 3, 6, 2, 7, 8, 1])
-# A sample is no longer than the longest of the 16 vectors it is made of times the sum of their weights' magnitudes, which
-# is at most 1.375 along an axis (half way between two cells).
+# If none of the 16 vectors around a sample is longer than this (squared), the sample cannot count: the magnitudes of bicubic
+# weights add up to at most 1.375 along an axis, half way between two cells.
 _QUIET = (MIN_AFFINITY / np.float32(1.375**2)) ** 2
 # From so many pairs of a limb on, looking for quiet cells costs less than it saves. Chosen with benchmarks/decoding.py.
 _MANY_PAIRS = 128
 
 
+class Taps(NamedTuple):
+    """The cells and weights that upsampled pixels are made of, as `bicubic.axis_taps` gives them for both axes."""
+
+    columns: NDArray[np.uintp]  # (width in upsampled pixels,)
+    column_weights: Float  # (width, 4)
+    rows: NDArray[np.uintp]  # (height in upsampled pixels,)
+    row_weights: Float  # (height, 4)
+
+
+class Pairs(NamedTuple):
+    """Pairs of peaks that may be the ends of a limb: the first so many rows of each array."""
+
+    starts: Ints
+    ends: Ints
+    affinity: Float
+
+
 @kernel
 def group_people(
-    pafs: NDArray[np.float32],
+    pafs: Float,
     columns: NDArray[np.uintp],
-    column_weights: NDArray[np.float32],
+    column_weights: Float,
     rows: NDArray[np.uintp],
-    row_weights: NDArray[np.float32],
-    peaks: NDArray[np.float32],
-    counts: NDArray[np.int64],
-    members: NDArray[np.int64],
-    totals: NDArray[np.float32],
+    row_weights: Float,
+    peaks: Float,
+    counts: Ints,
+    members: Ints,
+    totals: Float,
 ) -> tuple[int, bool]:
     """Join peaks into people.
 
@@ -60,28 +80,28 @@ def group_people(
     Returns:
         The number of people, and whether there were more than `MAX_PEOPLE`.
     """
+    # The tuples are made here, as a call from Python takes microseconds longer with tuples than with plain arrays.
+    taps = Taps(columns, column_weights, rows, row_weights)
     limbs = _LIMBS.shape[0]
     owner = np.full(peaks.shape[:2], -1, np.int64)
     sizes = np.zeros(MAX_PEOPLE, np.int64)
     most_pairs = counts.max() ** 2
-    pair_a = np.empty(most_pairs, np.int64)
-    pair_b = np.empty(most_pairs, np.int64)
-    affinity = np.empty(most_pairs, np.float32)
+    scored = Pairs(np.empty(most_pairs, np.int64), np.empty(most_pairs, np.int64), np.empty(most_pairs, np.float32))
     people = 0
     overfull = False
     for limb in range(limbs):
         a, b = _LIMBS[limb, 0], _LIMBS[limb, 1]
         pairs = _score_pairs(
-            pafs[_CHANNELS[limb, 0]], pafs[_CHANNELS[limb, 1]], columns, column_weights, rows, row_weights,
-            peaks[a, : counts[a]], peaks[b, : counts[b]], pair_a, pair_b, affinity,
+            pafs[_CHANNELS[limb, 0]], pafs[_CHANNELS[limb, 1]], taps,
+            peaks[a, : counts[a]], peaks[b, : counts[b]], scored,
         )  # fmt: skip
         while pairs > 0:
             best = 0
             for pair in range(1, pairs):
-                if affinity[pair] > affinity[best]:
+                if scored.affinity[pair] > scored.affinity[best]:
                     best = pair
-            i, j, score = pair_a[best], pair_b[best], affinity[best]
-            pairs = _drop_peaks(pair_a, pair_b, affinity, pairs, i, j)
+            i, j, score = scored.starts[best], scored.ends[best], scored.affinity[best]
+            pairs = _drop_peaks(scored, pairs, i, j)
             if limb >= limbs - FILLING_LIMBS:
                 _fill_missing(members, people, a, b, i, j)
                 continue
@@ -115,20 +135,19 @@ def group_people(
 
 
 @kernel
-def _drop_peaks(
-    pair_a: NDArray[np.int64], pair_b: NDArray[np.int64], affinity: NDArray[np.float32], pairs: int, i: int, j: int
-) -> int:
-    """Drop the pairs with start `i` or end `j`, in place and in order; the number left."""
+def _drop_peaks(scored: Pairs, pairs: int, i: int, j: int) -> int:
+    """Drop the pairs with start `i` or end `j`, in place and in order; returns the number left."""
+    starts, ends, affinity = scored
     kept = 0
     for pair in range(pairs):
-        if pair_a[pair] != i and pair_b[pair] != j:
-            pair_a[kept], pair_b[kept], affinity[kept] = pair_a[pair], pair_b[pair], affinity[pair]
+        if starts[pair] != i and ends[pair] != j:
+            starts[kept], ends[kept], affinity[kept] = starts[pair], ends[pair], affinity[pair]
             kept += 1
     return kept
 
 
 @kernel
-def _fill_missing(members: NDArray[np.int64], people: int, a: int, b: int, i: int, j: int) -> None:
+def _fill_missing(members: Ints, people: int, a: int, b: int, i: int, j: int) -> None:
     """Give people who have one end of the limb and lack the other that other."""
     for person in range(people):
         if members[person, a] == i and members[person, b] < 0:
@@ -139,21 +158,16 @@ def _fill_missing(members: NDArray[np.int64], people: int, a: int, b: int, i: in
 
 @kernel
 def _score_pairs(
-    field_x: NDArray[np.float32],
-    field_y: NDArray[np.float32],
-    columns: NDArray[np.uintp],
-    column_weights: NDArray[np.float32],
-    rows: NDArray[np.uintp],
-    row_weights: NDArray[np.float32],
-    starts: NDArray[np.float32],
-    ends: NDArray[np.float32],
-    pair_a: NDArray[np.int64],
-    pair_b: NDArray[np.int64],
-    affinity: NDArray[np.float32],
+    field_x: Float,
+    field_y: Float,
+    taps: Taps,
+    starts: Float,
+    ends: Float,
+    scored: Pairs,
 ) -> int:
     """Find the pairs of starts (n, 5) and ends (m, 5) with enough samples that count, and the mean of these samples.
 
-    Fills `pair_a`, `pair_b`, `affinity` (at least n * m), in order of starts, then ends; returns the number of pairs.
+    Fills `scored` (at least n * m), in order of starts, then ends; returns the number of pairs.
     """
     height, width = field_x.shape
     count = len(ends)
@@ -167,7 +181,7 @@ def _score_pairs(
     for j in range(count):
         end_x[j], end_y[j] = ends[j, 0], ends[j, 1]
         x, y = np.uintp(int(end_x[j])), np.uintp(int(end_y[j]))
-        field_end_x[j], field_end_y[j] = _field_at(field_x, field_y, columns, column_weights, rows, row_weights, x, y)
+        field_end_x[j], field_end_y[j] = _field_at(field_x, field_y, taps, x, y)
     many = len(starts) * count >= _MANY_PAIRS
     quiet = np.empty(height * width if many else 0, np.uint8)
     cells = np.empty((SAMPLES, padded), np.int32)
@@ -177,7 +191,7 @@ def _score_pairs(
     for i in range(len(starts)):
         start_x, start_y = starts[i, 0], starts[i, 1]
         x, y = np.uintp(int(start_x)), np.uintp(int(start_y))
-        field_start_x, field_start_y = _field_at(field_x, field_y, columns, column_weights, rows, row_weights, x, y)
+        field_start_x, field_start_y = _field_at(field_x, field_y, taps, x, y)
         for j in range(padded):
             dx, dy = end_x[j] - start_x, end_y[j] - start_y
             length = np.float32(np.sqrt(dx * dx + dy * dy)) + np.float32(1e-6)
@@ -188,7 +202,7 @@ def _score_pairs(
             totals[j] = (first if first_counts else np.float32(0)) + (last if last_counts else np.float32(0))
             misses[j] = 2 - first_counts - last_counts
         if many:
-            _locate_samples(start_x, start_y, end_x, end_y, width, len(columns) // width, cells)
+            _locate_samples(start_x, start_y, end_x, end_y, width, len(taps.columns) // width, cells)
         left = 0
         for j in range(count):  # without a branch that the processor would guess wrong every other time
             promising[left] = j
@@ -206,7 +220,7 @@ def _score_pairs(
                 # A sample falls on the whole pixel nearest to it; ninths never lie half way between two.
                 x = np.uintp(_STEPS * int(start_x) + n * int(end_x[j] - start_x) + _STEPS // 2) // np.uintp(_STEPS)
                 y = np.uintp(_STEPS * int(start_y) + n * int(end_y[j] - start_y) + _STEPS // 2) // np.uintp(_STEPS)
-                at_x, at_y = _field_at(field_x, field_y, columns, column_weights, rows, row_weights, x, y)
+                at_x, at_y = _field_at(field_x, field_y, taps, x, y)
                 value = unit_x[j] * at_x + unit_y[j] * at_y
                 if value > MIN_AFFINITY:
                     total += value
@@ -215,41 +229,39 @@ def _score_pairs(
                     if missed > MAX_MISSES:
                         break
             if missed <= MAX_MISSES:
-                pair_a[pairs], pair_b[pairs], affinity[pairs] = i, j, total / np.float32(SAMPLES - missed)
+                scored.starts[pairs], scored.ends[pairs] = i, j
+                scored.affinity[pairs] = total / np.float32(SAMPLES - missed)
                 pairs += 1
     return pairs
 
 
 @kernel
 def _field_at(
-    field_x: NDArray[np.float32],
-    field_y: NDArray[np.float32],
-    columns: NDArray[np.uintp],
-    column_weights: NDArray[np.float32],
-    rows: NDArray[np.uintp],
-    row_weights: NDArray[np.float32],
+    field_x: Float,
+    field_y: Float,
+    taps: Taps,
     x: np.uintp,
     y: np.uintp,
 ) -> tuple[np.float32, np.float32]:
     """The field's vector at an upsampled pixel."""
-    column = columns[x]
-    wa, wb, wc, wd = column_weights[x, 0], column_weights[x, 1], column_weights[x, 2], column_weights[x, 3]
+    column, weights = taps.columns[x], taps.column_weights
+    wa, wb, wc, wd = weights[x, 0], weights[x, 1], weights[x, 2], weights[x, 3]
     a, b, c, d = column, column + np.uintp(1), column + np.uintp(2), column + np.uintp(3)
     at_x = np.float32(0)
     at_y = np.float32(0)
     for n in range(4):
-        row = rows[y] + np.uintp(n)
-        weight = row_weights[y, n]
+        row = taps.rows[y] + np.uintp(n)
+        weight = taps.row_weights[y, n]
         at_x += weight * (wa * field_x[row, a] + wb * field_x[row, b] + wc * field_x[row, c] + wd * field_x[row, d])
         at_y += weight * (wa * field_y[row, a] + wb * field_y[row, b] + wc * field_y[row, c] + wd * field_y[row, d])
     return at_x, at_y
 
 
 @kernel
-def _mark_quiet(field_x: NDArray[np.float32], field_y: NDArray[np.float32], quiet: NDArray[np.uint8]) -> None:
+def _mark_quiet(field_x: Float, field_y: Float, quiet: NDArray[np.uint8]) -> None:
     """Mark with 1 each cell c (flat) if all vectors from c-1 to c+2 on both axes are too short for a sample to count."""
     height, width = field_x.shape
-    # What lies beyond the edges repeats the edges, so there it is as quiet as can be.
+    # Beyond the edges the field repeats the edges, so those cells count as quiet.
     short = np.ones((height, width + 3), np.uint8)
     across = np.ones((height + 3, width), np.uint8)
     for y in range(height):
@@ -266,8 +278,8 @@ def _mark_quiet(field_x: NDArray[np.float32], field_y: NDArray[np.float32], quie
 def _locate_samples(
     start_x: float,
     start_y: float,
-    end_x: NDArray[np.float32],
-    end_y: NDArray[np.float32],
+    end_x: Float,
+    end_y: Float,
     width: int,
     ratio: int,
     cells: NDArray[np.int32],

@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Ints
 from edgepose.kernels.jit import kernel
 
-# At most so many peaks of one keypoint type in a frame; the strongest are kept. A crowd has a few dozen; noise has hundreds.
+# The most peaks of one keypoint type in a frame; the strongest are kept. A crowd has a few dozen, noise has hundreds.
 MAX_PEAKS = 128
 
 # A cell holds no peak if one of its four neighbours is much higher. On the way up to that neighbour, by a step s, after a step
@@ -20,23 +21,23 @@ MAX_PEAKS = 128
 # lower cell, unless s < (a + b) / 6. Where nothing is below zero, b is at most the cell's height, and near a top a is no more
 # than b: hence a third for the smooth maps that networks make (in those of 130 photos of COCO val2017 a neighbour of one of
 # the 2947 peaks' cells is at most 1.26 times as high). Noise on top breaks that now and then: of 1200 scenes of
-# benchmarks/scenes.py, 4 lost a peak with a third, and none with the double that is taken here, for a tenth of the time.
+# tests/synthetic/scenes.py, 4 lost a peak with a third, and none with the double that is taken here, for a tenth of the time.
 _HIGHEST_NEIGHBOUR = np.float32(2)
 # Where nothing is below zero, the surface is at most 1.45 times as high as the highest cell around (the positive weights add up
 # to 1.1875 ** 2 + 0.1875 ** 2 at most), and in smooth maps a peak's cell is at least 3/4 as high as that one.
 _LOWEST_CELL = np.float32(0.5)
-# Cells are evaluated so many at a time, side by side in each array, so that all sums run in vector registers.
+# The number of cells that are evaluated together, side by side in each array, so that all sums run in vector registers.
 LANES = 32
 
 
 @kernel
 def find_peaks(
-    heatmaps: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    heatmaps: Float,
+    weights: Float,
     threshold: float,
     radius: float,
-    peaks: NDArray[np.float32],
-    counts: NDArray[np.int64],
+    peaks: Float,
+    counts: Ints,
 ) -> int:
     """Find the peaks of each map.
 
@@ -50,12 +51,12 @@ def find_peaks(
         counts: (K,) to be filled: peaks of each type.
 
     Returns:
-        How many types had more than `MAX_PEAKS`.
+        The number of types with more than `MAX_PEAKS`.
     """
     types, height, width = heatmaps.shape
     size = weights.shape[0]
     cells = np.empty((height * width, 2), np.int32)
-    patch = np.zeros((5, 5 * LANES), np.float32)  # zeros, as arithmetic on whatever lies in memory can be slow
+    patch = np.zeros((5, 5 * LANES), np.float32)  # zeros, as uninitialised memory may hold denormal numbers, which are slow
     rows = np.empty((5, size * LANES), np.float32)
     block = np.empty((size, size * LANES), np.float32)
     higher = np.empty(size * LANES, np.bool_)
@@ -76,8 +77,8 @@ def find_peaks(
 
 
 @kernel
-def _find_candidates(heatmap: NDArray[np.float32], lowest: np.float32, cells: NDArray[np.int32]) -> int:
-    """Put the cells (y, x) that may hold a peak into `cells`, row by row; how many there are."""
+def _find_candidates(heatmap: Float, lowest: np.float32, cells: NDArray[np.int32]) -> int:
+    """Put the cells (y, x) that may hold a peak into `cells`, row by row; returns their number."""
     height, width = heatmap.shape
     high = np.empty(width, np.bool_)
     count = 0
@@ -104,13 +105,13 @@ def _find_candidates(heatmap: NDArray[np.float32], lowest: np.float32, cells: ND
 
 @kernel
 def _evaluate(
-    heatmap: NDArray[np.float32],
+    heatmap: Float,
     cells: NDArray[np.int32],
     count: int,
-    weights: NDArray[np.float32],
-    patch: NDArray[np.float32],
-    rows: NDArray[np.float32],
-    block: NDArray[np.float32],
+    weights: Float,
+    patch: Float,
+    rows: Float,
+    block: Float,
 ) -> None:
     """The surface in the pixels of each cell and one around; outside the map it is minus infinity."""
     height, width = heatmap.shape
@@ -151,19 +152,19 @@ def _evaluate(
 def _collect(
     cells: NDArray[np.int32],
     count: int,
-    block: NDArray[np.float32],
+    block: Float,
     higher: NDArray[np.bool_],
     threshold: np.float32,
-    peaks: NDArray[np.float32],
+    peaks: Float,
     found: int,
 ) -> int:
-    """Add the peaks in `block` to the `found` so far, or put them in the places of weaker ones; how many were found."""
+    """Add the peaks in `block` to the `found` so far, or put them in the places of weaker ones; returns the number found."""
     ratio = block.shape[0] - 2
     for v in range(1, ratio + 1):
         hits = 0
         for n in range(LANES, (ratio + 1) * LANES):
             center = block[v, n]
-            # (Cells side by side agree on the pixels between them to the last bit: the sums are the same, in the same order.)
+            # Neighbouring cells get the same bits for the pixels between them: the sums are the same, in the same order.
             across = (center >= block[v, n - LANES]) & (center > block[v, n + LANES])
             down = (center >= block[v - 1, n]) & (center > block[v + 1, n])
             higher[n] = across & down & (center >= threshold)
@@ -189,7 +190,7 @@ def _collect(
 
 @kernel
 def _top(before: np.float32, center: np.float32, after: np.float32) -> np.float32:
-    """Where the parabola through three values has its top, from the middle one: within half a pixel. At an edge: there."""
+    """The offset of the top of the parabola through three values from the middle one, within half a pixel; 0 at an edge."""
     if before == -np.inf or after == -np.inf:
         return np.float32(0)
     curve = before - center - center + after  # below zero, as the middle is the highest
@@ -197,7 +198,8 @@ def _top(before: np.float32, center: np.float32, after: np.float32) -> np.float3
 
 
 @kernel
-def _weakest(peaks: NDArray[np.float32]) -> int:
+def _weakest(peaks: Float) -> int:
+    """The index of the lowest of `MAX_PEAKS` peaks."""
     place = 0
     for i in range(1, MAX_PEAKS):
         if peaks[i, 2] < peaks[place, 2]:
@@ -206,7 +208,7 @@ def _weakest(peaks: NDArray[np.float32]) -> int:
 
 
 @kernel
-def _sort_by_x(peaks: NDArray[np.float32], count: int) -> None:
+def _sort_by_x(peaks: Float, count: int) -> None:
     """Insertion sort by x, then y: there are few."""
     for i in range(1, count):
         x, y, height, top_x, top_y = peaks[i, 0], peaks[i, 1], peaks[i, 2], peaks[i, 3], peaks[i, 4]
@@ -219,15 +221,15 @@ def _sort_by_x(peaks: NDArray[np.float32], count: int) -> None:
 
 
 @kernel
-def _merge_close(peaks: NDArray[np.float32], count: int, radius: float) -> int:
-    """Drop each peak that lies closer than `radius` to one kept before it, in place; the number left."""
+def _merge_close(peaks: Float, count: int, radius: float) -> int:
+    """Drop each peak that lies closer than `radius` to one kept before it, in place; returns the number left."""
     kept = 0
     for i in range(count):
         close = False
         for j in range(kept - 1, -1, -1):
             dx = peaks[i, 0] - peaks[j, 0]
             dy = peaks[i, 1] - peaks[j, 1]
-            if dx >= radius:  # and so are all before it
+            if dx >= radius:  # all before it are at least as far away
                 break
             if dx * dx + dy * dy < radius * radius:
                 close = True

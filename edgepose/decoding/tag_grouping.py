@@ -1,4 +1,4 @@
-"""The kernels of `decode_tags`: maxima of heatmaps, their joining into people by tags, and the search for what is missing.
+"""The kernels of `decode_tags`: find maxima of heatmaps, join them into people by their tags, and fill in missing keypoints.
 
 Legend: K keypoints, D tags a cell, h rows and w columns of cells; a cell's place is its number, row by row. The rules are
 those of associative embedding (arXiv 1611.05424) as HigherHRNet (arXiv 1908.10357) uses it.
@@ -9,21 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Float, Ints
 from edgepose.kernels.jit import kernel
 
-Float = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
-
-# At most so many maxima of one keypoint type, the highest, and as many people that further keypoints are offered to.
+# The most maxima of one keypoint type, of which the highest are kept, and the most people that further keypoints may join.
 # HigherHRNet's (arXiv 1908.10357), as are the constants below.
 MAX_CANDIDATES = 30
 REACH = 2  # cells: a maximum is the highest of 5 x 5
 TAG_THRESHOLD = 1.0  # a keypoint joins a person whose tag is closer than this
-DISTANCE_COST = 100.0  # of a whole unit of tag distance, against heights of up to 1
-# Distances that round to the same number cost the same, and the published code leaves to chance who gets what. Here those who
-# began first get something, and among them each what is nearest; both so small that they do not outweigh heights. The square
-# of a distance, as sums of distances along a line are often the same whoever gets what.
+DISTANCE_COST = 100.0  # of one unit of tag distance; heights are at most 1
+# Distances that round to the same number cost the same, and the published code then leaves the choice to chance. Here two costs
+# decide that are too small to outweigh heights: people who began earlier come first, and each takes the nearest. The distance
+# is squared because, of points along a line, plain distances often have the same sum however they are paired.
 LATER_COST = 1e-7  # of a person, for each who began before
 NEARER_COST = 1e-9  # of a squared unit of tag distance
 
@@ -40,11 +37,11 @@ def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints
         counts: (K,) to be filled.
 
     Returns:
-        How many maps had more than `MAX_CANDIDATES`.
+        The number of maps with more than `MAX_CANDIDATES`.
     """
     types, height, width = heatmaps.shape
     least = np.float32(threshold)
-    # A row's marks, and the same memory eight at a time: most rows and most parts of a row have none.
+    # The marks of a row, and the same memory read eight marks at a time, as most parts of a row have none.
     high = np.zeros(-(-width // 8) * 8, np.uint8)
     words = high.view(np.uint64)
     crowded = 0
@@ -59,7 +56,7 @@ def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints
                 some |= word
             if some == 0:
                 continue
-            # The four neighbours first, all of a row at a time: hardly a cell passes.
+            # The four neighbours come first, for a whole row at a time, as few cells pass this test.
             above, below = max(y - 1, 0), min(y + 1, height - 1)
             for x in range(width):
                 high[x] &= (cells[above, x] <= cells[y, x]) & (cells[below, x] <= cells[y, x])
@@ -81,7 +78,7 @@ def find_candidates(heatmaps: Float, tags: Float, threshold: float, places: Ints
 
 @kernel
 def _is_maximum(cells: Float, y: int, x: int) -> bool:
-    """Whether nothing within `REACH` is higher, or NaN. Equals side by side are maxima all, as max-pooling has it."""
+    """Whether nothing within `REACH` is higher, or NaN. Equal neighbours are all maxima, as with max-pooling."""
     height, width = cells.shape
     value = cells[y, x]
     for row in range(max(y - REACH, 0), min(y + REACH + 1, height)):
@@ -124,13 +121,14 @@ def group_until_contested(
     people: int,
     members: Ints,
     keys: Float,
-    sums: Doubles,
+    sums: Double,
     sizes: Ints,
-    costs: Doubles,
+    costs: Double,
 ) -> tuple[int, int]:
     """Give keypoints to people, one type after another, as long as no two want the same person.
 
-    Then what each wants is the optimal assignment. Otherwise that is left to the caller, who goes on with `join`.
+    While no two keypoints want the same person, giving each the person it wants is the optimal assignment. Otherwise the
+    caller computes the assignment and goes on with `join`.
 
     Args:
         order: (K,) the types, in the order in which they are taken.
@@ -176,12 +174,12 @@ def group_until_contested(
 
 @kernel
 def join(
-    k: int, tags: Float, places: Ints, columns: Ints, people: int, members: Ints, keys: Float, sums: Doubles, sizes: Ints
+    k: int, tags: Float, places: Ints, columns: Ints, people: int, members: Ints, keys: Float, sums: Double, sizes: Ints
 ) -> int:
-    """Give the keypoints of type k to whom they are assigned to; what is too far from them begins a new person.
+    """Give the keypoints of type k to the people they are assigned to; those too far away begin new people.
 
-    A keypoint that begins a person, but has exactly the first tag of one who is there, goes to that one, who then forgets all
-    other tags: so it is in the published code.
+    As in the published code, a keypoint that would begin a person, but has exactly the first tag of an existing one, goes to
+    that person, whose other tags are then forgotten.
 
     Args:
         columns: (n,) the person that each keypoint is assigned to, or -1; to be updated with -1 for those too far.
@@ -217,7 +215,7 @@ def join(
 
 
 @kernel
-def _tag_distance(tags: Float, k: int, place: int, total: Doubles, size: int) -> float:
+def _tag_distance(tags: Float, k: int, place: int, total: Double, size: int) -> float:
     """From the tags (D,) of a place to the mean of `size` tags."""
     y, x = place // tags.shape[3], place % tags.shape[3]
     squared = 0.0
@@ -228,7 +226,7 @@ def _tag_distance(tags: Float, k: int, place: int, total: Doubles, size: int) ->
 
 
 @kernel
-def _assign_wanted(costs: Doubles, columns: Ints) -> bool:
+def _assign_wanted(costs: Double, columns: Ints) -> bool:
     """Fill `columns` with the cheapest column of each row, if those differ; with more rows than columns, the reverse."""
     rows, people = costs.shape
     columns[:rows] = -1

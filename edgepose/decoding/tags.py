@@ -7,16 +7,19 @@ whom the optimal assignment by tags gives it, or begins a new person. Then missi
 from __future__ import annotations
 
 import logging
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Ints, Maps
+from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy
 from edgepose.decoding.crowding import NowAndThen
-from edgepose.decoding.paf import DecodedPoses
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
-from edgepose.errors import InputError
+from edgepose.errors import InputError, ModelError
+from edgepose.geometry import cells_to_pixels
 from edgepose.kernels.assignment import assign
 from edgepose.skeleton import COCO17
+from edgepose.zoo.registry import Model
 
 _log = logging.getLogger(__name__)
 _log.addFilter(NowAndThen())
@@ -30,7 +33,40 @@ _ORDER = np.array([
     )
 ])  # fmt: skip
 
-Maps = NDArray[np.floating]
+# A person has at least so many keypoints that were joined by their tags, as with the PAF decoder. With fewer, any lonely peak
+# would be a person, whose other keypoints are then looked for in noise.
+MIN_JOINED = 3
+
+
+class TagDecoder:
+    """A decoder of heatmaps and tags; see `edgepose.decoding.Decoder`.
+
+    Raises:
+        ModelError: The outputs are no heatmaps and tags.
+    """
+
+    options: ClassVar[frozenset[str]] = frozenset()
+    # The published figures of HigherHRNet (arXiv 1908.10357) are of pictures scaled by their short side.
+    sized_by: ClassVar[SizedBy] = "short side"
+
+    def __init__(self, model: Model, output_channels: tuple[int, ...], min_score: float) -> None:
+        # One output, as two of the same channels could not be told apart.
+        if output_channels != (2 * KEYPOINTS,):
+            raise ModelError(
+                f"the outputs of {model.name} have {list(output_channels)} channels and fit no decoder of tags; expected one "
+                f"output of {2 * KEYPOINTS}: {KEYPOINTS} heatmaps, then {KEYPOINTS} tags"
+            )
+        self._stride = model.stride
+        self._min_score = max(min_score, LEAST_SCORE)
+        warm_up()
+
+    def __call__(self, outputs: list[Float], size: tuple[int, int]) -> DecodedPoses:
+        maps = outputs[0][0]
+        people = decode_tags(
+            maps[:KEYPOINTS], maps[KEYPOINTS:], peak_threshold=max(self._min_score, PEAK_THRESHOLD),
+            fill_threshold=self._min_score, min_keypoints=MIN_JOINED,
+        )  # fmt: skip
+        return people._replace(keypoints=cells_to_pixels(people.keypoints, self._stride))
 
 
 def decode_tags(
@@ -84,7 +120,7 @@ def decode_tags(
 
 
 def warm_up() -> None:
-    """Compile all kernels, or load them from the cache, so that the first frame does not wait for it."""
+    """Compile the kernels of this decoder, or load them from the cache."""
     heatmaps = np.zeros((KEYPOINTS, 1, 7), np.float32)
     heatmaps[:, 0, ::6] = 1
     tags = np.zeros_like(heatmaps)
@@ -92,9 +128,7 @@ def warm_up() -> None:
     decode_tags(heatmaps, tags)
 
 
-def _group(
-    tags: NDArray[np.float32], places: NDArray[np.int64], heights: NDArray[np.float32], counts: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _group(tags: Float, places: Ints, heights: Float, counts: Ints) -> Ints:
     """(N, 17) the places of each person's keypoints, -1 for none."""
     most = int(counts.sum())
     members = np.empty((most, KEYPOINTS), np.int64)
@@ -115,7 +149,7 @@ def _group(
     return members[:people]
 
 
-def _checked(heatmaps: Maps, tags: Maps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _checked(heatmaps: Maps, tags: Maps) -> tuple[Float, Float]:
     """Heatmaps (17, h, w) and tags (D, 17, h, w), both contiguous."""
     for name, maps in (("heatmaps", heatmaps), ("tags", tags)):
         if not isinstance(maps, np.ndarray) or maps.dtype not in (np.float32, np.float16):

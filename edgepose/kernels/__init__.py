@@ -1,1 +1,1 @@
-"""What several rooms compute in Numba: assignment, OKS, resizing, and how kernels are compiled."""
+"""Kernels in Numba that several rooms use: assignment, OKS and resizing, and the decorator that compiles kernels."""

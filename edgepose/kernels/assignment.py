@@ -2,7 +2,7 @@
 
 Shortest augmenting paths with potentials, one row after another, O(rows^2 columns): R. Jonker and A. Volgenant, "A shortest
 augmenting path algorithm for dense and sparse linear assignment problems", Computing 38 (1987), without its starting
-heuristics, which do not pay for the few dozen people or peaks of a frame.
+heuristics, which do not pay for the few dozen people or peaks of a frame. It is called from Python alone: see `jit.kernel`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Ints
 from edgepose.errors import InputError
 from edgepose.kernels.jit import kernel
 
 
 @kernel
-def assign(cost: NDArray[np.floating]) -> NDArray[np.int64]:
+def assign(cost: NDArray[np.floating]) -> Ints:
     """Pair every row with a column of its own, or, where there are more rows than columns, every column with a row.
-
-    Kernels may call it too.
 
     Args:
         cost: (n, m) finite; negative costs are welcome.
@@ -44,7 +43,7 @@ def assign(cost: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 @kernel
-def _assign_rows(cost: NDArray[np.floating]) -> NDArray[np.int64]:
+def _assign_rows(cost: NDArray[np.floating]) -> Ints:
     """Each row's column, of no more rows than columns."""
     rows, columns = cost.shape
     column_of = np.full(rows, -1, np.int64)

@@ -16,7 +16,7 @@ _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
 def fused_kernel(function: _Kernel) -> _Kernel:
-    """A `kernel` in which a multiply and an add become one instruction, where no last bit is compared with another."""
+    """A `kernel` in which a multiply and an add may become one instruction; for results that need not agree to the last bit."""
     return _compile(function, fastmath={"contract"})
 
 
@@ -26,8 +26,8 @@ def kernel(function: _Kernel) -> _Kernel:
     The machine code is kept in Numba's usual place (beside the source, `NUMBA_CACHE_DIR`, or the user's own folder); if
     nothing there can be written, in edgepose's cache folder; and if not even there, it is compiled anew in each process.
 
-    Numba compiles a kernel again when its file changes, and looks at no other file: a kernel calls kernels of its own file
-    alone, or a change of theirs would not be seen.
+    A kernel calls kernels of its own file alone. Numba compiles a kernel again when its own file changes, but does not look at
+    other files, so that it would keep on using old versions of kernels from there.
     """
     return _compile(function)
 

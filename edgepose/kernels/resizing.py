@@ -1,7 +1,7 @@
-"""Frames, and parts of them, scaled into the network's input, to the same pixels on every processor.
+"""Scaling of frames, and of parts of them, into the network's input, to the same pixels on every processor.
 
 OpenCV's bilinear resize differs by a grey level between x86-64 and ARM in a fifth of all values, which moves doubtful
-keypoints; its exact one takes up to twice as long as this (benchmarks/resizing.py), which is in whole numbers, as OpenCV's are.
+keypoints. Its exact variant takes up to twice as long as the one here (benchmarks/resizing.py), which also uses integers.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Image
 from edgepose.kernels.jit import kernel
-
-Image = NDArray[np.uint8]
 
 WEIGHT_BITS = 11  # OpenCV's: 255 times two weights stays within 32 bits
 
@@ -26,7 +25,7 @@ def resize_into(image: Image, out: Image, height: int, width: int) -> None:
     _scale(np.ascontiguousarray(image), out[:height], width, rows, columns, True)
 
 
-def crop_into(image: Image, out: Image, to_crop: NDArray[np.float64]) -> None:
+def crop_into(image: Image, out: Image, to_crop: Double) -> None:
     """Fill `out` (h, w, 3), C-contiguous, with a part of `image` (H, W, 3); bilinear, and black beyond the edges.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.addresses import showable
-from edgepose.errors import InputError, OutputError, SourceError
+from edgepose.errors import InputError, MissingExtraError, OutputError, SourceError
 from edgepose.media.files import write_file
 from edgepose.media.headers import Header, bare, read_header
 from edgepose.media.kinds import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -185,3 +185,17 @@ def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
         blend = colour[part].astype(np.uint16) * alpha[part] + (255 - alpha[part]).astype(np.uint16) * 255
         laid[part] = (blend + 127) // 255
     return laid
+
+
+def sample_photo(extra: str) -> NDArray[np.uint8]:
+    """scikit-image's portrait of the astronaut Eileen Collins (NASA, public domain), (512, 512, 3) BGR.
+
+    Raises:
+        MissingExtraError: scikit-image is not installed; the message says to install `extra`.
+    """
+    try:
+        from skimage.data import astronaut
+    except ImportError as error:
+        raise MissingExtraError("scikit-image, which has the sample photo,", extra) from error
+    photo: NDArray[np.uint8] = astronaut()  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(photo[..., ::-1])

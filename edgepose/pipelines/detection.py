@@ -1,4 +1,4 @@
-"""Where people are, for top-down models: boxes of the caller, of an SSD-style detector, or around bottom-up people.
+"""Boxes around people, for top-down models: from the caller, from an SSD-style detector, or around bottom-up people.
 
 Boxes are (N, 4) x0, y0, x1, y1 in pixels of the frame, or (N, 5) with a confidence in [0, 1] behind.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Image
 from edgepose.engines import Engine
 from edgepose.errors import InputError, ModelError
 from edgepose.kernels.resizing import resize_into
@@ -21,13 +22,12 @@ from edgepose.zoo.registry import Model
 
 _log = logging.getLogger(__name__)
 
-Float = NDArray[np.float32]
-Detector = Callable[[NDArray[np.uint8]], Any]
+Detector = Callable[[Image], Any]
 """From an image (H, W, 3) uint8 BGR to boxes."""
 
-# At most so many people in a frame, the most confident: each costs a run of the network.
+# The most people in a frame; the most confident are kept. Each costs a run of the network.
 MAX_BOXES = 256
-MIN_SIDE_PX = 1.0  # a box with less of it in the frame shows nobody
+MIN_SIDE_PX = 1.0  # a box with a shorter side inside the frame is dropped
 MIN_CONFIDENCE = 0.5  # of a detection, as the demos of Open Model Zoo have it
 
 # A standing person who faces us, COCO's 17 keypoints, in units of the distance from eyes to ears, roughly: for the places of
@@ -105,7 +105,7 @@ class SSDDetector:
             found = f"(1, 1, n, {shape[3]})" if engine.output_channels == (1,) else f"{list(engine.output_channels)} channels"
             raise ModelError(f"{model.name} answers {found} and is no detector; expected one output (1, 1, n, 7)")
 
-    def __call__(self, image: NDArray[np.uint8]) -> Float:
+    def __call__(self, image: Image) -> Float:
         """Boxes of people (N, 5) in `image` (H, W, 3) uint8 BGR; they may stick out of it."""
         height, width = self._model.size
         # The whole picture is stretched to the input, as these networks were trained.
@@ -123,8 +123,8 @@ class SSDDetector:
 def boxes_around(poses: Poses) -> Float:
     """Boxes (N, 5) around people, keypoints that were not found included.
 
-    Where those would be is told by a standing person, turned, scaled and maybe mirrored to fit those that were found (least
-    squares), so that a box around head and shoulders holds the legs as well.
+    The places of missing keypoints are those of a standing person, turned, scaled and maybe mirrored to fit the found ones by
+    least squares, so that a box around head and shoulders holds the legs as well.
     """
     coco = poses.to(COCO17)
     coco = coco[(coco.scores > 0).sum(axis=1) >= 2]

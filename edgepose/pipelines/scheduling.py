@@ -1,4 +1,4 @@
-"""The network is kept busy: it runs on the next picture while the one before is decoded, and drawn by whoever asked."""
+"""Loops that keep the network busy: it runs on the next picture while the caller decodes and draws the one before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Item_co = TypeVar("_Item_co", covariant=True)
 
 
 class Started:
-    """A picture that the network runs on. Call it to wait for the people in it; threads may share one.
+    """A picture that the network runs on, whose people can be waited for. Threads may share one.
 
     Args:
         finish: Waits for the network, and decodes.
@@ -29,24 +29,24 @@ class Started:
     def wait(self) -> None:
         """Wait until the network is free for another picture."""
         if self._wait is None or self._finish.is_done:
-            self()
+            self.result()
         else:
             self._wait()
 
-    def __call__(self) -> Poses:
-        """The people, best first. Called again, it gives the same people, or raises the same error."""
+    def result(self) -> Poses:
+        """Wait for the people, best first. Called again, it gives the same people, or raises the same error."""
         return self._finish()
 
 
 class Live(Protocol[_Item_co]):
-    """Items that come at their own pace."""
+    """An iterator over items that come at their own pace, such as a camera's frames."""
 
     @property
     def ready(self) -> bool:
-        """Whether one waits."""
+        """Whether an item is there, so that `next` returns at once."""
 
     def __next__(self) -> _Item_co:
-        """The next, when it has come."""
+        """The next item; waits for it."""
 
 
 def in_order(
@@ -70,10 +70,10 @@ def in_order(
             running.extend(zip(group, start(group), strict=True))
             while len(running) > max(requests(), together):
                 done, started = running.popleft()
-                yield done, started()
+                yield done, started.result()
         while running:
             done, started = running.popleft()
-            yield done, started()
+            yield done, started.result()
     finally:
         running.clear()  # After an error nobody asks for these: they must not live as long as its traceback.
 
@@ -101,9 +101,9 @@ def freshest(
                 if len(running) <= requests():
                     continue
             done, started = running.popleft()
-            yield done, started()
+            yield done, started.result()
         while running:
             done, started = running.popleft()
-            yield done, started()
+            yield done, started.result()
     finally:
         running.clear()  # As in `in_order`.

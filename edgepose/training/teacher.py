@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgepose.engines.openvino import OpenVINOEngine, read_network
 from edgepose.errors import ModelError
-from edgepose.estimator import locate
+from edgepose.loading import locate
 from edgepose.networks.lightweight_openpose import HEATMAPS, PAFS
 from edgepose.training.augmentation import MEAN, SCALE
 from edgepose.training.targets import STRIDE
@@ -26,7 +26,7 @@ class Teacher:
     """A bottom-up model with the maps of Lightweight OpenPose, run by OpenVINO on the processor.
 
     Args:
-        model: A name of the zoo, or a file; see `edgepose.estimator.locate`.
+        model: A name of the zoo, or a file; see `edgepose.loading.locate`.
 
     Raises:
         ModelError: It cannot be read, or has other maps.

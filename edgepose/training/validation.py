@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +9,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import nn
 
-from edgepose.decoding import decode_poses
-from edgepose.geometry import fit_letterbox
+from edgepose.decoding.paf import decode_poses
+from edgepose.evaluation import run_cocoeval
+from edgepose.geometry import cells_to_pixels, fit_letterbox
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, OPENPOSE18
 from edgepose.training.annotations import LABELLED, Photo
@@ -34,14 +31,7 @@ def held_out_ap(network: nn.Module, photos: Sequence[Photo], cache: ImageCache, 
         results += _estimate(network, photo, cache, device).to_coco(photo.id)
     if not results:
         return 0.0
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        truth = COCO()
-        truth.dataset = _as_coco(photos)
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+    evaluation = run_cocoeval(_as_coco(photos), results, [photo.id for photo in photos])
     return max(0.0, 100 * float(evaluation.stats[0]))
 
 
@@ -57,11 +47,11 @@ def _estimate(network: nn.Module, photo: Photo, cache: ImageCache, device: torch
     x = torch.from_numpy((canvas - MEAN) / SCALE).permute(2, 0, 1)[None].to(device)
     *_, heatmaps, pafs = network(x.contiguous(memory_format=torch.channels_last))
     keypoints, scores, confidence = decode_poses(heatmaps[0].float().cpu().numpy(), pafs[0].float().cpu().numpy())
-    return Poses(letterbox.to_frame((keypoints + np.float32(0.5)) * STRIDE - np.float32(0.5)), scores, confidence)
+    return Poses(letterbox.to_frame(cells_to_pixels(keypoints, STRIDE)), scores, confidence)
 
 
 def _as_coco(photos: Sequence[Photo]) -> dict[str, Any]:
-    """What the photos' people are, as pycocotools takes it. Crowds are regions where a wrong person costs nothing."""
+    """The people of the photos in COCO's format. Crowds are regions where a wrong person costs nothing."""
     annotations: list[dict[str, Any]] = []
     from_openpose = [OPENPOSE18.keypoints.index(name) for name in COCO17.keypoints]
     for photo in photos:

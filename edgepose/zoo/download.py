@@ -49,7 +49,7 @@ def models_dir() -> Path:
     )
 
 
-def locate(model: Model) -> Path | None:
+def find(model: Model) -> Path | None:
     """The file to open of a model that is already here, inside the package or in the models folder; else None."""
     for folder in (_EMBEDDED, models_dir()):
         if model.files and all(_is_whole(folder / file.name, file) for file in model.files):
@@ -67,7 +67,7 @@ def fetch(model: Model, *, progress: bool = False) -> Path:
     Raises:
         DownloadError: Nobody has a file, what came is not what the zoo expects, or the models folder cannot be written.
     """
-    here = locate(model)
+    here = find(model)
     if here is not None:
         return here
     if not model.files:

@@ -26,7 +26,7 @@ def model_files(model: object) -> list[Path]:
         entry = registry.get(str(model))
     except EdgePoseError:
         return [path]
-    here, mirror = download.locate(entry), os.environ.get("EDGEPOSE_MIRROR", "")
+    here, mirror = download.find(entry), os.environ.get("EDGEPOSE_MIRROR", "")
     folders = [download.models_dir()]
     if here is not None:
         folders.append(here.parent)

@@ -1,4 +1,4 @@
-"""What each model says of itself: the zoo's table, a user's `NAME.yaml`, and the note inside a converted model.
+"""Descriptions of models: in the zoo's table, in a user's `NAME.yaml`, and inside a converted model.
 
 All three are the same fields, read by `parse`. A converted IR keeps them as one string of YAML in its `rt_info`
 (`to_yaml`, `from_yaml`): OpenVINO turns every other value into text, and YAML turns it back.
@@ -19,9 +19,8 @@ from typing import Any, Literal, get_args
 import yaml
 
 from edgepose.errors import ModelError, UnknownModelError
+from edgepose.zoo.decoders import DECODERS, Task
 
-Task = Literal["bottom-up", "top-down", "detector"]
-Decoder = Literal["paf", "heatmaps", "tags", "ssd"]
 SkeletonName = Literal["openpose18", "coco17"]
 Colour = Literal["BGR", "RGB"]
 Layout = Literal["NCHW", "NHWC"]
@@ -43,14 +42,6 @@ stride: 8               # the output maps are this many times smaller
 
 MAX_YAML_CHARACTERS = 64 * 1024
 """No description comes near this; a longer one is refused unread."""
-
-# What a decoder reads: the task it serves and the keypoint sets it knows.
-_DECODES: dict[str, tuple[str, tuple[str | None, ...]]] = {
-    "paf": ("bottom-up", ("openpose18",)),
-    "tags": ("bottom-up", ("coco17",)),
-    "heatmaps": ("top-down", ("openpose18", "coco17")),
-    "ssd": ("detector", (None,)),
-}
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ class Model:
 
     name: str
     task: Task
-    decoder: Decoder
+    decoder: str
     colour: Colour
     layout: Layout
     mean: tuple[float, float, float]
@@ -245,7 +236,7 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
     )
     model = Model(name=name, **values)
 
-    task, skeletons = _DECODES[model.decoder]
+    _, task, skeletons = DECODERS[model.decoder]
     contradictions = {
         "task": (model.task != task, f"{task}, which is what decoder {model.decoder} serves"),
         "skeleton": (model.skeleton not in skeletons, f"{' or '.join(map(str, skeletons))} with decoder {model.decoder}"),
@@ -328,7 +319,7 @@ def _one_of(literal: Any) -> tuple[str, _Check]:
 
 _MODEL_FIELDS: dict[str, tuple[str, _Check]] = {
     "task": _one_of(Task),
-    "decoder": _one_of(Decoder),
+    "decoder": (" or ".join(DECODERS), lambda value: isinstance(value, str) and value in DECODERS),
     "skeleton": _one_of(SkeletonName),
     "colour": _one_of(Colour),
     "layout": _one_of(Layout),
