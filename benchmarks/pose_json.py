@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+from synthetic.scenes import place_people
+
 from edgepose.doctor import processor
 from edgepose.poses import Poses
 from edgepose.server.pose_json import poses_json, warm_up
-from tests.synthetic.scenes import place_people
 
 
 def people(count: int) -> Poses:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from synthetic.walkers import Frame, judge, track, walk
 
-from benchmarks.tracking import Frame, judge, track, walk
 from edgepose import COCO17, OPENPOSE18, InputError, Poses, Skeleton, tracking
 from edgepose.tracking import MAX_SLACK, Tracker, areas, oks, one_euro
 
