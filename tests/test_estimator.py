@@ -184,18 +184,6 @@ def test_a_stream_that_is_left_early_closes_its_source(tmp_path):
     assert list(source) == []
 
 
-TOP_DOWN = """\
-task: top-down
-decoder: heatmaps
-skeleton: coco17
-colour: RGB
-layout: NCHW
-mean: [123.675, 116.28, 103.53]
-scale: [58.395, 57.12, 57.375]
-size: [64, 32]
-stride: 4
-multiple: 32
-"""
 BOXES = [[5, 5, 60, 70, 0.9], [40, 10, 90, 80, 0.8], [60, 0, 99, 50, 0.7]]
 
 
@@ -204,7 +192,7 @@ def top_down(tmp_path: Path) -> Path:
     (tmp_path / "top_down").mkdir()
     path = tmp_path / "top_down" / "own.xml"
     ov.save_model(tiny_models.network((17,), stride=4), path, compress_to_fp16=False)
-    path.with_suffix(".yaml").write_text(TOP_DOWN)
+    path.with_suffix(".yaml").write_text(tiny_models.TOP_DOWN)
     return path
 
 
@@ -306,7 +294,7 @@ def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
 
     torch.manual_seed(0)
     torch.save(HRNet.variant("w32-compact").state_dict(), tmp_path / "own.pth")
-    (tmp_path / "own.yaml").write_text(TOP_DOWN)
+    (tmp_path / "own.yaml").write_text(tiny_models.TOP_DOWN)
     estimator = edgepose.PoseEstimator(tmp_path / "own.pth", backend="torch", min_score=0.0)
     assert len(estimator(noise(), boxes=BOXES)) >= 1
     assert estimator.model.name == "own"
@@ -319,7 +307,7 @@ def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
 
 def test_pytorch_needs_no_openvino_and_all_else_says_that_it_does(tmp_path):
     pytest.importorskip("torch")
-    (tmp_path / "own.yaml").write_text(TOP_DOWN)
+    (tmp_path / "own.yaml").write_text(tiny_models.TOP_DOWN)
     script = """
 import sys
 sys.modules["openvino"] = None  # as where there is no build of it
