@@ -77,7 +77,8 @@ def keypoint_f1(evaluation: Evaluation, confidence: float) -> float:
 def similarity(ours: NDArray[Any], theirs: NDArray[Any], person: dict[str, Any]) -> NDArray[np.float64]:
     """COCO's keypoint similarity (K,), keypoint by keypoint."""
     squared = np.square(ours[:, :2] - theirs[:, :2]).sum(axis=1)
-    return np.exp(-squared / (2 * np.square(2 * SIGMAS) * (person["area"] + np.spacing(1))))
+    kappa = 2 * np.square(2 * SIGMAS) * (float(person["area"]) + np.spacing(1))
+    return np.asarray(np.exp(-squared / kappa), np.float64)
 
 
 def f1(precision: float, recall: float) -> float:
@@ -98,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
 
     print(f"{options.model}, {options.annotations.name}, precision {options.precision or 'of the device'}, {processor()}\n")
-    rows = []
+    rows: list[dict[str, float]] = []
     for height in options.heights:
         for min_score in options.min_scores:
             row = measure(options, height, min_score)

@@ -32,7 +32,8 @@ def frame_of(people: int) -> NDArray[np.uint8]:
     """A 720p frame with so many astronauts in a row, on grey."""
     frame = np.full((HEIGHT, WIDTH, 3), 114, np.uint8)
     side = min(HEIGHT, WIDTH // people)
-    portrait = cv2.resize(astronaut()[..., ::-1], (side, side), interpolation=cv2.INTER_AREA)
+    photo = astronaut()  # type: ignore[no-untyped-call]
+    portrait = cv2.resize(photo[..., ::-1], (side, side), interpolation=cv2.INTER_AREA)
     for index in range(people):
         left = (WIDTH - people * side) // 2 + index * side
         frame[HEIGHT - side :, left : left + side] = portrait

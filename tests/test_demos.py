@@ -49,6 +49,7 @@ def video(photo: Path) -> Path:
 
 def write_video(path: Path, photo: Path, frames: int) -> Path:
     image = cv2.imread(str(photo))
+    assert image is not None
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, image.shape[1::-1])
     for number in range(5 + frames):
         writer.write(np.full_like(image, 128) if number < 5 else image)

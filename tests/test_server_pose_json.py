@@ -57,7 +57,7 @@ def test_any_number(x: float, y: float, s: float, c: float) -> None:
 
 
 def test_ties_go_where_round_sends_them() -> None:
-    eighths = np.arange(18, dtype=np.float32) / 8 - 1
+    eighths = np.arange(18, dtype=np.float32) / np.float32(8) - np.float32(1)
     poses = Poses(np.stack([eighths, -eighths], axis=1)[None], np.full((1, 18), 0.5, np.float32), np.ones(1, np.float32))
     assert poses_json(poses) == plain(poses)
 

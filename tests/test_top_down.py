@@ -6,6 +6,7 @@ import json
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,24 +15,14 @@ import tiny_models
 
 import edgepose
 from edgepose import COCO17, Poses
+from edgepose.engines import Pending
 from edgepose.engines.openvino import OpenVINOEngine
 from edgepose.evaluation import evaluate
 from edgepose.pipelines import top_down
 from edgepose.pipelines.top_down import TopDown
 from edgepose.zoo import registry
 
-DESCRIPTION = """\
-task: top-down
-decoder: heatmaps
-skeleton: coco17
-colour: RGB
-layout: NCHW
-mean: [123.675, 116.28, 103.53]
-scale: [58.395, 57.12, 57.375]
-size: [256, 192]
-stride: 4
-multiple: 32
-"""
+DESCRIPTION = tiny_models.TOP_DOWN.replace("[64, 32]", "[256, 192]")
 MODEL = registry.from_yaml("tiny", DESCRIPTION, "tests")
 CROP = (256, 192)
 
@@ -109,7 +100,7 @@ class Painted:
         return [self.heatmaps]
 
 
-def pipeline(engine: object, **options: object) -> TopDown:
+def pipeline(engine: Any, **options: Any) -> TopDown:
     return TopDown(engine, MODEL, **{"detector": None, "input_size": CROP, "min_score": 0.05, **options})
 
 
@@ -291,12 +282,18 @@ def test_a_network_on_openvino_and_the_crops_it_is_given(tmp_path: Path):
     """The crop of a box with the input's own aspect and size is the frame there, untouched."""
     network = tiny_models.network((17,), stride=4)
     engine = OpenVINOEngine(network, MODEL)
-    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (600, 500, 3), np.uint8), (9, 9), 2)
+    noise = np.random.default_rng(0).integers(0, 256, (600, 500, 3), np.uint8)
+    image = np.asarray(cv2.GaussianBlur(noise, (9, 9), 2), np.uint8)
     left, top = 100, 200
     box = [left + 192 * 0.1, top + 256 * 0.1, left + 192 * 0.9, top + 256 * 0.9]
     given = []
     submit = engine.submit
-    engine.submit = lambda batch: given.append(batch) or submit(batch)
+
+    def note(batch: np.ndarray) -> Pending:
+        given.append(batch)
+        return submit(batch)
+
+    engine.submit = note  # type: ignore[method-assign, assignment]
     pipeline(engine, flip_test=True).start(image, [box])()
     np.testing.assert_allclose(given[0][0].astype(int), image[top : top + 256, left : left + 192], atol=1)
     np.testing.assert_array_equal(given[1][0], given[0][0][:, ::-1])
@@ -319,7 +316,12 @@ class Failing(Painter):
         painted = super().submit(batch)
         if not self.at_once and len(self.runs) == self.run:
             result = painted.result
-            painted.result = lambda: self.fail() or result()  # type: ignore[method-assign]
+
+            def failing() -> list[np.ndarray]:
+                self.fail()
+                return result()
+
+            painted.result = failing  # type: ignore[method-assign]
         self.runs.append(weakref.ref(painted))
         return painted
 
