@@ -40,6 +40,7 @@ def run(model: str | Path, images: Path, output: Path, *options: str) -> int:
     return quantize.main([str(model), "--images", str(images), "--output", str(output), *options])
 
 
+@pytest.mark.slow
 def test_the_default_model_passes_and_needs_nothing_else(tmp_path, capsys):
     data = pytest.importorskip("skimage.data")
     (tmp_path / "photos").mkdir()

@@ -22,6 +22,8 @@ from demos import count_people, raspberry_pi
 from demos.raspberry_pi import WAITING, Debounce, happening, in_background
 from edgepose import COCO17, OPENPOSE18, Poses, Skeleton
 
+pytestmark = pytest.mark.slow
+
 DEMOS = Path(__file__).resolve().parents[1] / "demos"
 
 

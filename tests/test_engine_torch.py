@@ -64,6 +64,7 @@ def test_same_answers_as_openvino(tiny, colour):
     np.testing.assert_allclose(outputs[0], expected[0], atol=1e-4)
 
 
+@pytest.mark.slow
 @converts
 def test_hrnet_answers_as_on_openvino():
     torch.manual_seed(1)
@@ -177,6 +178,7 @@ def test_refusals(tiny):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_checkpoint_tells_its_variant(tmp_path, prefix):
     torch.manual_seed(2)

@@ -42,6 +42,7 @@ def test_people_of_real_photos(estimator, photos):
     assert found[3] >= 1
 
 
+@pytest.mark.slow
 def test_batch_and_stream_equal_one_by_one(estimator, photos):
     alone = [estimator(photo) for photo in photos]
     assert all(map(same, estimator.batch(photos), alone))
@@ -51,6 +52,7 @@ def test_batch_and_stream_equal_one_by_one(estimator, photos):
     assert all(frame.image is photo for frame, photo in zip(frames, photos, strict=True))
 
 
+@pytest.mark.slow
 def test_threads_share_an_estimator(estimator, photos):
     alone = [estimator(photo) for photo in photos]
     results: dict[int, list[edgepose.Poses]] = {}
@@ -67,6 +69,7 @@ def test_threads_share_an_estimator(estimator, photos):
     assert all(same(a, b) for poses in results.values() for a, b in zip(poses, alone, strict=True))
 
 
+@pytest.mark.slow
 def test_images_are_not_written_to_and_need_not_be_contiguous(estimator, photos):
     photo = photos[0]
     frozen = photo.copy()
@@ -288,6 +291,7 @@ def test_options_of_top_down_models_are_refused_by_bottom_up_ones(option, tmp_pa
         edgepose.PoseEstimator(tiny_models.save(tmp_path), **option)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     from edgepose.networks import HRNet
@@ -305,6 +309,7 @@ def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
         edgepose.PoseEstimator(tmp_path / "own.pth", device="cuda")
 
 
+@pytest.mark.slow
 def test_pytorch_needs_no_openvino_and_all_else_says_that_it_does(tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "own.yaml").write_text(tiny_models.TOP_DOWN)

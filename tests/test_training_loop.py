@@ -32,6 +32,8 @@ from edgepose.training.dataset import Batches
 from edgepose.training.images import ImageCache, ImageStore
 from edgepose.training.teacher import Teacher
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SMALL = loop.Recipe(width=0.05, batch_size=2, crop=32, steps=6, validate_every=3, learning_rate=3e-3)
 
