@@ -100,7 +100,7 @@ def main() -> None:
     options = parser.parse_args()
 
     print(f"{options.model}, {options.annotations.name}, precision {options.precision or 'of the device'}, {processor()}\n")
-    rows = []
+    rows: list[dict[str, float]] = []
     for height in options.heights:
         for min_score in options.min_scores:
             row = measure(options, height, min_score)

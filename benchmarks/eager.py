@@ -26,13 +26,15 @@ import torch
 from fps import MAX_PHOTOS, make_clip
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+from synthetic.plain_decoder import decode
+
 from edgepose.doctor import processor
 from edgepose.estimator import PoseEstimator
 from edgepose.media.sources import open_source
 from edgepose.networks import LightweightOpenPose
 from edgepose.networks.checkpoints import load_lightweight_openpose
-from tests.synthetic.plain_decoder import decode
 
 Image = NDArray[np.uint8]
 TURN_FRAMES = 30

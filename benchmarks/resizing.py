@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +33,7 @@ def main() -> None:
         coarse = np.random.default_rng(0).integers(0, 256, (frame[0] // 8, frame[1] // 8, 3), np.uint8)
         image = np.asarray(cv2.resize(coarse, frame[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
         out = np.empty((*size, 3), np.uint8)
-        ways = [
+        ways: list[Callable[[], Any]] = [
             partial(cv2.resize, image, size[::-1], dst=out, interpolation=cv2.INTER_LINEAR),
             partial(cv2.resize, image, size[::-1], dst=out, interpolation=cv2.INTER_LINEAR_EXACT),
             partial(resize_into, image, out, *size),

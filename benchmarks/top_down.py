@@ -15,15 +15,18 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import edgepose
 from edgepose.decoding.heatmaps import decode_heatmaps
 from edgepose.doctor import processor
+from edgepose.engines import Engine
 from edgepose.geometry import fit_crops
 from edgepose.pipelines.top_down import TopDown
 
@@ -118,8 +121,8 @@ def throughput(checkpoint: str, device: str, turns: int) -> list[dict[str, float
 
         work: dict[str, Callable[[], Any]] = {
             "eager_f32": eager,
-            "bf16": lambda crops=crops: half.submit(crops).result(),
-            "bf16_compiled": lambda crops=crops: compiled.submit(crops).result(),
+            "bf16": partial(infer, half, crops),
+            "bf16_compiled": partial(infer, compiled, crops),
         }
         for function in work.values():
             function()
@@ -127,6 +130,10 @@ def throughput(checkpoint: str, device: str, turns: int) -> list[dict[str, float
         rows.append({"batch": count, **{name: 1000 * count / spent for name, spent in times.items()}})
         _print_row(rows)
     return rows
+
+
+def infer(engine: Engine, batch: NDArray[np.uint8]) -> None:
+    engine.submit(batch).result()
 
 
 def milliseconds(function: Callable[[], Any]) -> float:

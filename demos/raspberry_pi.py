@@ -179,6 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             estimator = edgepose.PoseEstimator(options.model, input_size=options.height, threads=options.threads)
             for frame in stack.enter_context(closing(estimator.stream(options.camera, track=True))):
+                assert frame.poses.ids is not None  # as it tracks
                 ids = frame.poses.ids.tolist()
                 rule = happening(frame.poses)
                 so = {(event, ids[n]) for event, where in rule.items() for n in np.flatnonzero(where)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ def quadrants(height: int = 32, width: int = 48) -> Image:
     return image
 
 
-def encode(suffix: str, image: NDArray[np.generic]) -> bytes:
+def encode(suffix: str, image: NDArray[Any]) -> bytes:
     """`image` in the format of `suffix`, without loss where the format can (WebP and JPEG: nearly)."""
     options = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 100], ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101]}
     done, data = cv2.imencode(suffix, image, options.get(suffix, []))

@@ -60,13 +60,14 @@ def test_matches_brute_force(cost: NDArray[np.float64]) -> None:
 def test_matches_scipy(shape: tuple[int, int], kind: str) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     random = np.random.default_rng(0)
-    cost = {
+    costs: dict[str, NDArray[np.floating]] = {
         "uniform": random.normal(size=shape),
         "ties": random.integers(0, 4, shape).astype(np.float64),
         "equal": np.ones(shape),
         "float32": random.normal(size=shape).astype(np.float32),
         "huge range": random.normal(size=shape) * 10.0 ** random.integers(-6, 6, shape),
-    }[kind]
+    }
+    cost = costs[kind]
     rows, columns = optimize.linear_sum_assignment(cost)
     assert check(cost) == pytest.approx(cost[rows, columns].sum(dtype=np.float64), rel=1e-6)
 

@@ -51,7 +51,8 @@ def assert_loaded(network: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def save_npz(weights: dict[str, Tensor], path: Path) -> None:
-    np.savez(path, **{name: tensor.numpy() for name, tensor in weights.items()})
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in weights.items()}
+    np.savez(path, **arrays)
 
 
 def save_legacy(content: object, path: Path) -> None:

@@ -546,6 +546,7 @@ def wait_for_lines(process: subprocess.Popen[str], folder: Path) -> Path:
 ENDINGS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS, ids=["Ctrl-C", "stop of a service", "closed terminal"][: len(ENDINGS)])
 def test_interrupt_keeps_what_was_computed(model, tmp_path, ending):
     video = write_video(tmp_path / "v.avi", 20000)
@@ -567,6 +568,7 @@ def test_interrupt_keeps_what_was_computed(model, tmp_path, ending):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_the_older_file_and_the_part(model, tmp_path):
     video = write_video(tmp_path / "v.avi", 20000)
     out = tmp_path / "o.jsonl"

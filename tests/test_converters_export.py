@@ -17,6 +17,8 @@ from edgepose.networks.higher_hrnet import FinalMaps
 from edgepose.networks.hrnet import HRNetConfig, Stage
 from edgepose.zoo import registry
 
+pytestmark = pytest.mark.slow
+
 SMALL = HRNetConfig((Stage(1, 1), Stage(1, 1), Stage(1, 1)), channels=(8, 16, 24, 32), bottlenecks=1)
 INPUTS = [np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3, 96, 128)).astype(np.float32)]
 

@@ -10,6 +10,8 @@ import edgepose
 from converters import command, fold
 from converters.int8.graph import batch_normalisations
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _the_logging_of_the_command_is_not_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from edgepose.poses import Poses
 from edgepose.skeleton import COCO17
 from edgepose.zoo import registry
 
+pytestmark = pytest.mark.slow
+
 HEIGHT = 256
 SIZE = (256, 344)  # one for all pictures, so that each network is compiled once
 

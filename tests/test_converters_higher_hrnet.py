@@ -17,6 +17,8 @@ from edgepose.networks import HigherHRNet, hrnet
 from edgepose.networks.checkpoints import load_higher_hrnet
 from edgepose.networks.hrnet import HRNetConfig, Stage
 
+pytestmark = pytest.mark.slow
+
 SMALL = HRNetConfig((Stage(1, 1), Stage(1, 1), Stage(1, 1)), channels=(8, 16, 24, 32), bottlenecks=1)
 NAME = "higher_hrnet_w32"
 

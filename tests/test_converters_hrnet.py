@@ -10,6 +10,8 @@ import edgepose
 from converters import hrnet
 from edgepose.networks import HRNet
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--size", "64x64"]
 
 

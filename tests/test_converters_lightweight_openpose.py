@@ -13,6 +13,8 @@ import edgepose
 from converters import command, export, lightweight_openpose
 from edgepose.networks import LightweightOpenPose
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--width", "0.25", "--size", "64x96", "--name", "small"]
 
 

@@ -23,7 +23,7 @@ MAPS = [[blobs(19), blobs(38)] for _ in range(2)]
 
 
 def with_heatmaps(change) -> list[list[np.ndarray]]:
-    return [[np.float32(change(run[0].copy())), run[1]] for run in MAPS]
+    return [[np.asarray(change(run[0].copy()), np.float32), run[1]] for run in MAPS]
 
 
 def one(maps: np.ndarray, channel: int, value) -> np.ndarray:

@@ -12,7 +12,8 @@ import tiny_models
 from openvino import opset13 as ops
 
 import edgepose
-from converters import command, fold, nncf_recipe, quantize, recipes
+from converters import command, fold, quantize
+from converters.int8 import nncf, search
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,7 @@ def run(model: str | Path, images: Path, output: Path, *options: str) -> int:
     return quantize.main([str(model), "--images", str(images), "--output", str(output), *options])
 
 
+@pytest.mark.slow
 def test_the_default_model_passes_and_needs_nothing_else(tmp_path, capsys):
     data = pytest.importorskip("skimage.data")
     (tmp_path / "photos").mkdir()
@@ -61,7 +63,7 @@ def test_the_default_model_passes_and_needs_nothing_else(tmp_path, capsys):
 
 
 def test_a_broken_int8_is_refused_and_leaves_no_file(tiny, images, tmp_path, monkeypatch, capsys):
-    original = nncf_recipe.quantise
+    original = nncf.quantise
 
     def broken(network, *arguments):
         quantised = original(network, *arguments)
@@ -70,7 +72,7 @@ def test_a_broken_int8_is_refused_and_leaves_no_file(tiny, images, tmp_path, mon
         quantised.validate_nodes_and_infer_types()
         return quantised
 
-    monkeypatch.setattr(recipes, "quantise", broken)
+    monkeypatch.setattr(search, "quantise", broken)
     assert run(tiny, images, tmp_path / "out") == 1
     out, error = capsys.readouterr()
     assert "| INT8, plain recipe | " in out  # the table of what was tried
@@ -181,7 +183,7 @@ def test_few_annotated_people_end_the_work_before_it_begins(images, tmp_path, mo
         "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    monkeypatch.setattr(recipes, "quantise", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(search, "quantise", lambda *_: pytest.fail("began"))
     assert run(model, images, tmp_path / "out", "--annotations", str(tmp_path / "a.json")) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -191,13 +193,13 @@ def test_few_annotated_people_end_the_work_before_it_begins(images, tmp_path, mo
 
 def test_an_unwritable_output_is_found_before_the_work(tiny, images, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(recipes, "search", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(search, "search", lambda *_: pytest.fail("began"))
     assert run(tiny, images, tmp_path / "file" / "out") == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
 def test_the_model_is_never_written_over(tiny, images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(recipes, "search", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(search, "search", lambda *_: pytest.fail("began"))
     before = tiny.read_bytes()
     assert run(tiny, images, tiny.parent, "--name", tiny.stem) == 1
     assert "is what is read here" in capsys.readouterr().err

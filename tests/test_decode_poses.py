@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import plain_decoder
+from synthetic.scenes import make_scene
 
 import edgepose
 from edgepose import decode_poses
 from edgepose.decoding import crowding
 from edgepose.decoding.paf_grouping import MAX_PEOPLE
 from edgepose.decoding.paf_peaks import MAX_PEAKS
-from tests.synthetic import plain_decoder
-from tests.synthetic.scenes import make_scene
 
 GOLDEN = ["00_000000133969", "01_000000208363", "06_000000065350", "07_000000085682", "12_000000500565", "13_000000504074"]
 

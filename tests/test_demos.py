@@ -22,6 +22,8 @@ from demos import count_people, raspberry_pi
 from demos.raspberry_pi import WAITING, Debounce, happening, in_background
 from edgepose import COCO17, OPENPOSE18, Poses, Skeleton
 
+pytestmark = pytest.mark.slow
+
 DEMOS = Path(__file__).resolve().parents[1] / "demos"
 
 
@@ -49,6 +51,7 @@ def video(photo: Path) -> Path:
 
 def write_video(path: Path, photo: Path, frames: int) -> Path:
     image = cv2.imread(str(photo))
+    assert image is not None
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, image.shape[1::-1])
     for number in range(5 + frames):
         writer.write(np.full_like(image, 128) if number < 5 else image)

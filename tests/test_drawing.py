@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def test_it_draws_where_it_is_told_to() -> None:
 def test_it_does_not_draw_where_it_cannot() -> None:
     read_only = blank()
     read_only.flags.writeable = False
-    outs = {
+    outs: dict[str, Any] = {
         "float32": blank().astype(np.float32),
         "(360, 600, 3)": blank(360, 600),
         "read-only": read_only,

@@ -5,6 +5,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -235,7 +236,7 @@ def test_the_oldest_compiled_networks_go_first(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def idle(engine: OpenVINOEngine) -> list[object]:
+def idle(engine: OpenVINOEngine) -> list[Any]:
     """The requests that wait to be used, of the only shape there is; each there once."""
     ((_, free),) = engine._compiled.values()
     assert len(set(map(id, free))) == len(free)

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import openvino as ov
 import pytest
+import tiny_models
 import torch
 from torch import nn
 
@@ -17,19 +18,7 @@ from edgepose.engines.torch import TorchEngine, available_devices, read_network
 from edgepose.networks import HRNet
 from edgepose.zoo import registry
 
-DESCRIPTION = """\
-task: top-down
-decoder: heatmaps
-skeleton: coco17
-colour: RGB
-layout: NCHW
-mean: [123.675, 116.28, 103.53]
-scale: [58.395, 57.12, 57.375]
-size: [64, 32]
-stride: 4
-multiple: 32
-"""
-MODEL = registry.from_yaml("tiny", DESCRIPTION, "tests")
+MODEL = registry.from_yaml("tiny", tiny_models.TOP_DOWN, "tests")
 
 
 class Tiny(nn.Module):
@@ -63,7 +52,7 @@ converts = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @converts
 @pytest.mark.parametrize("colour", ["BGR", "RGB"])
 def test_same_answers_as_openvino(tiny, colour):
-    model = registry.from_yaml("tiny", DESCRIPTION.replace("RGB", colour), "tests")
+    model = registry.from_yaml("tiny", tiny_models.TOP_DOWN.replace("RGB", colour), "tests")
     network = ov.convert_model(tiny.eval(), example_input=torch.zeros(1, 3, 64, 32), input=[(-1, 3, -1, -1)])
     batch = pictures(3)
     expected = OpenVINOEngine(network, model, precision="f32").infer(batch)
@@ -75,6 +64,7 @@ def test_same_answers_as_openvino(tiny, colour):
     np.testing.assert_allclose(outputs[0], expected[0], atol=1e-4)
 
 
+@pytest.mark.slow
 @converts
 def test_hrnet_answers_as_on_openvino():
     torch.manual_seed(1)
@@ -188,6 +178,7 @@ def test_refusals(tiny):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_checkpoint_tells_its_variant(tmp_path, prefix):
     torch.manual_seed(2)

@@ -42,6 +42,7 @@ def test_people_of_real_photos(estimator, photos):
     assert found[3] >= 1
 
 
+@pytest.mark.slow
 def test_batch_and_stream_equal_one_by_one(estimator, photos):
     alone = [estimator(photo) for photo in photos]
     assert all(map(same, estimator.batch(photos), alone))
@@ -51,6 +52,7 @@ def test_batch_and_stream_equal_one_by_one(estimator, photos):
     assert all(frame.image is photo for frame, photo in zip(frames, photos, strict=True))
 
 
+@pytest.mark.slow
 def test_threads_share_an_estimator(estimator, photos):
     alone = [estimator(photo) for photo in photos]
     results: dict[int, list[edgepose.Poses]] = {}
@@ -67,6 +69,7 @@ def test_threads_share_an_estimator(estimator, photos):
     assert all(same(a, b) for poses in results.values() for a, b in zip(poses, alone, strict=True))
 
 
+@pytest.mark.slow
 def test_images_are_not_written_to_and_need_not_be_contiguous(estimator, photos):
     photo = photos[0]
     frozen = photo.copy()
@@ -184,18 +187,6 @@ def test_a_stream_that_is_left_early_closes_its_source(tmp_path):
     assert list(source) == []
 
 
-TOP_DOWN = """\
-task: top-down
-decoder: heatmaps
-skeleton: coco17
-colour: RGB
-layout: NCHW
-mean: [123.675, 116.28, 103.53]
-scale: [58.395, 57.12, 57.375]
-size: [64, 32]
-stride: 4
-multiple: 32
-"""
 BOXES = [[5, 5, 60, 70, 0.9], [40, 10, 90, 80, 0.8], [60, 0, 99, 50, 0.7]]
 
 
@@ -204,7 +195,7 @@ def top_down(tmp_path: Path) -> Path:
     (tmp_path / "top_down").mkdir()
     path = tmp_path / "top_down" / "own.xml"
     ov.save_model(tiny_models.network((17,), stride=4), path, compress_to_fp16=False)
-    path.with_suffix(".yaml").write_text(TOP_DOWN)
+    path.with_suffix(".yaml").write_text(tiny_models.TOP_DOWN)
     return path
 
 
@@ -305,13 +296,14 @@ def test_options_of_top_down_models_are_refused_by_bottom_up_ones(option, tmp_pa
         edgepose.PoseEstimator(tiny_models.save(tmp_path), **option)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     from edgepose.networks import HRNet
 
     torch.manual_seed(0)
     torch.save(HRNet.variant("w32-compact").state_dict(), tmp_path / "own.pth")
-    (tmp_path / "own.yaml").write_text(TOP_DOWN)
+    (tmp_path / "own.yaml").write_text(tiny_models.TOP_DOWN)
     estimator = edgepose.PoseEstimator(tmp_path / "own.pth", backend="torch", min_score=0.0)
     assert len(estimator(noise(), boxes=BOXES)) >= 1
     assert estimator.model.name == "own"
@@ -322,9 +314,10 @@ def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
         edgepose.PoseEstimator(tmp_path / "own.pth", device="cuda")
 
 
+@pytest.mark.slow
 def test_pytorch_needs_no_openvino_and_all_else_says_that_it_does(tmp_path):
     pytest.importorskip("torch")
-    (tmp_path / "own.yaml").write_text(TOP_DOWN)
+    (tmp_path / "own.yaml").write_text(tiny_models.TOP_DOWN)
     script = """
 import sys
 sys.modules["openvino"] = None  # as where there is no build of it

@@ -27,10 +27,10 @@ def plain_quarter(cells: np.ndarray) -> tuple[float, float]:
     height, width = cells.shape
     if 1 < x < width - 1 and 1 < y < height - 1:
         return (
-            x + 0.25 * np.sign(cells[y, x + 1] - cells[y, x - 1]),
-            y + 0.25 * np.sign(cells[y + 1, x] - cells[y - 1, x]),
+            float(x + 0.25 * np.sign(cells[y, x + 1] - cells[y, x - 1])),
+            float(y + 0.25 * np.sign(cells[y + 1, x] - cells[y - 1, x])),
         )
-    return x, y
+    return float(x), float(y)
 
 
 def plain_dark(cells: np.ndarray, taps: int, sigma: float) -> np.ndarray:

@@ -46,6 +46,7 @@ def test_w48_differs_in_width_alone():
     assert w48["final_layers.1.weight"].shape == (17, 48, 1, 1)
 
 
+@pytest.mark.slow
 def test_outputs_are_those_of_the_reference(shared, fill, filled):
     with torch.inference_mode():
         outputs = filled(torch.from_numpy(fill.image(128, 160)))
@@ -80,6 +81,7 @@ def test_final_maps_are_made_of_both_outputs():
     np.testing.assert_allclose(maps[:, 5:], coarse[:, 5:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_parameters_learn():
     network = HigherHRNet(SMALL)
     FinalMaps(network)(torch.randn(2, 3, 64, 64)).square().sum().backward()
@@ -136,6 +138,7 @@ def test_a_checkpoint_without_the_finer_output_is_refused(tmp_path):
         load_higher_hrnet(HigherHRNet(SMALL), tmp_path / "trunk.pth")
 
 
+@pytest.mark.slow
 def test_the_file_tells_that_it_is_higher_hrnet(tmp_path, filled):
     torch.save(filled.state_dict(), tmp_path / "higher.pth")
     network = read_network(tmp_path / "higher.pth")

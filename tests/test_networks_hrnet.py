@@ -36,6 +36,7 @@ def test_trunk_is_that_of_higher_hrnet(shared):
     assert trunk == json.loads((shared / "contracts" / "higher_hrnet_w32.keys.json").read_text())[: len(trunk)]
 
 
+@pytest.mark.slow
 def test_outputs_are_those_of_the_reference(shared, fill):
     network = HRNet.variant("w32").eval()
     for name, tensor in network.state_dict().items():
@@ -81,6 +82,7 @@ def test_compact_has_the_high_resolution_branch_and_the_exchanges_of_w32():
     assert {name: compact[name] for name in others} == {name: published[name] for name in others}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low_blocks", ["basic", "separable", "bottleneck"])
 def test_layouts_run_and_all_parameters_learn(low_blocks):
     network = HRNet(HRNetConfig(SMALL.stages, SMALL.channels, low_blocks=low_blocks, keypoints=5))

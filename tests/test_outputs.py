@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,5 +110,6 @@ def test_the_files_of_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert Path("/dev/video3") in source_files(3)
     assert Path("/dev/video3") in source_files("3")
     assert Path("/dev/video3") in source_files("/dev/video3")
-    for none in ([], "rtsp://10.0.0.1/live", None):
+    nones: tuple[Any, ...] = ([], "rtsp://10.0.0.1/live", None)
+    for none in nones:
         assert source_files(none) == []

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import plain_decoder
+from synthetic.scenes import draw, make_scene
 
 from edgepose import decode_poses
 from edgepose.decoding.bicubic import axis_taps
 from edgepose.decoding.paf_grouping import MAX_PEOPLE, group_people
 from edgepose.decoding.paf_peaks import MAX_PEAKS
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
-from tests.synthetic import plain_decoder
-from tests.synthetic.scenes import draw, make_scene
 
 RATIO = 4
 NOSE, NECK, RIGHT_SHOULDER, RIGHT_EAR = 0, 1, 2, 16

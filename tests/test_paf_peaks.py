@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import plain_decoder
 
 from edgepose.decoding.bicubic import axis_taps, block_weights
 from edgepose.decoding.paf_peaks import MAX_PEAKS, find_peaks
-from tests.synthetic import plain_decoder
 
 
 def kernel(heatmap: np.ndarray, ratio: int = 4, radius: float = 0.0) -> np.ndarray:

@@ -17,6 +17,8 @@ import pytest
 import tiny_models
 import training_data
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Python imports a module of this name at its start. Notes whatever looks up a host, connects or sends without a connection.

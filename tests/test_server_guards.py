@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgepose.server.limits import Limits
 TOKEN = "correct-horse"
 PHOTO = np.zeros((48, 64, 3), np.uint8)
 INFO = b"GET /info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-MANY = {"rate": 1000.0, "burst": 10_000}
+MANY: dict[str, Any] = {"rate": 1000.0, "burst": 10_000}
 
 
 @pytest.fixture(scope="module")

@@ -145,6 +145,7 @@ def test_a_picture_of_fillings_holds_up_nobody(tiny_estimator, filling):
     assert longest < 1  # Byte by byte it is five seconds.
 
 
+@pytest.mark.slow
 def test_a_body_of_tiny_chunks_holds_up_nobody(tiny_estimator):
     """A read of a quarter of a megabyte brings forty thousand of them."""
     head = b"POST /estimate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"

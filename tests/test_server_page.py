@@ -45,10 +45,11 @@ def clip(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[NDArray
     names = {image["id"]: image["file_name"] for image in annotations["images"]}
     frames = []
     for image in sorted(sizes, key=lambda image: -max(sizes[image]))[:3]:
-        photo = cv2.imread(str(shared / "data/eval/images" / names[image]), cv2.IMREAD_GRAYSCALE)
+        grey = cv2.imread(str(shared / "data/eval/images" / names[image]), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None
         # The whole height, and a little more than the width.
-        scale = SIZE[1] / photo.shape[0]
-        photo = cv2.cvtColor(cv2.resize(photo, None, fx=scale, fy=scale), cv2.COLOR_GRAY2BGR)
+        scale = SIZE[1] / grey.shape[0]
+        photo = cv2.cvtColor(cv2.resize(grey, None, fx=scale, fy=scale), cv2.COLOR_GRAY2BGR)
         for step in range(20):
             frame = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
             left = 4 * step
@@ -98,7 +99,7 @@ def page_without_errors(browser: Browser) -> Iterator[None]:
 def drawn(browser: Browser) -> NDArray[np.bool_]:
     """Where the picture on the page has colour."""
     data = np.frombuffer(base64.b64decode(browser.run(PICTURE)), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(int)
+    image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), int)
     return image.max(axis=2) - image.min(axis=2) > 60
 
 

@@ -72,7 +72,8 @@ def test_a_picture_keeps_a_column(draw: ThreadPoolExecutor) -> None:
 def test_people_are_drawn_where_they_are_in_smaller_pictures_too(draw: ThreadPoolExecutor) -> None:
     frame = a_frame(720, 1280)
     large, small = pictures(Result(People(1, frame, {}), frame, draw, Metrics()), None, 540)
-    expected, found = is_drawn(cv2.resize(large, (640, 360), interpolation=cv2.INTER_AREA)), is_drawn(small)
+    reduced = np.asarray(cv2.resize(large, (640, 360), interpolation=cv2.INTER_AREA), np.uint8)
+    expected, found = is_drawn(reduced), is_drawn(small)
     shifts = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
     shifted = [np.roll(found, shift, axis=(0, 1)) for shift in shifts]
     overlaps = [float((expected & each).sum() / (expected | each).sum()) for each in shifted]

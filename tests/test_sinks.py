@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ def run(source: Any, count: int | None = None, **outputs: Any) -> None:
     """`edgepose run`, with a network that finds as many people as the frame's number."""
     with open_source(source, max_frames=count) as frames, open_sinks(frames, **outputs) as sinks:
         for item in frames:
-            sinks.write(item, people(item.index), lambda image=item.image: 255 - image)
+            sinks.write(item, people(item.index), partial(np.subtract, 255, item.image))
 
 
 def test_a_video_in_a_video_and_json_lines_out(clip: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from synthetic import plain_tags
+from synthetic.tagged_scenes import make_scene
 
-from benchmarks.tags import make_scene
 from edgepose.decoding import crowding
 from edgepose.decoding import tags as decoder
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES
 from edgepose.decoding.tags import decode_tags
 from edgepose.errors import InputError
-from tests.synthetic import plain_tags
 
 Float = NDArray[np.float32]
 
 
-def assert_same(heatmaps: Float, tags: Float, poses: Float, scores: Float, **options: float) -> None:
+def assert_same(heatmaps: Float, tags: Float, poses: Float, scores: Float, **options: Any) -> None:
     """`decode_tags` gives poses (N, 17, 3) and scores (N,) of the twin or the reference, best first."""
     decoded = decode_tags(heatmaps, tags, **options)
     order = np.argsort(-np.float32(scores), kind="stable")

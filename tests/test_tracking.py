@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from synthetic.walkers import Frame, judge, track, walk
 
-from benchmarks.tracking import Frame, judge, track, walk
 from edgepose import COCO17, OPENPOSE18, InputError, Poses, Skeleton, tracking
 from edgepose.kernels.oks import MAX_SLACK, areas, oks_in_motion
 from edgepose.tracking import Tracker, one_euro

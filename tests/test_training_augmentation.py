@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("pycocotools", reason="training needs pycocotools")
 
-from edgepose.skeleton import OPENPOSE18  # noqa: E402
-from edgepose.training import augmentation  # noqa: E402
-from edgepose.training.annotations import ABSENT, LABELLED, Crowd, Photo  # noqa: E402
-from edgepose.training.dataset import Batches  # noqa: E402
-from edgepose.training.images import ImageCache  # noqa: E402
+import torch
+
+from edgepose.skeleton import OPENPOSE18
+from edgepose.training import augmentation
+from edgepose.training.annotations import ABSENT, LABELLED, Crowd, Photo
+from edgepose.training.dataset import Batches
+from edgepose.training.images import ImageCache
 
 CROP = 96
 R_WRIST, L_WRIST = OPENPOSE18.keypoints.index("r_wrist"), OPENPOSE18.keypoints.index("l_wrist")
@@ -33,11 +37,11 @@ class Painted:
         return self.image
 
 
-def photo(**more: object) -> Photo:
+def photo(**more: Any) -> Photo:
     keypoints, states = np.zeros((1, 18, 2), np.float32), np.full((1, 18), ABSENT, np.uint8)
     keypoints[0, R_WRIST], keypoints[0, L_WRIST] = (140, 100), (180, 130)
     states[0, [R_WRIST, L_WRIST]] = LABELLED
-    fields = {
+    fields: dict[str, Any] = {
         "id": 1,
         "file_name": "p",
         "width": 320,

@@ -326,14 +326,17 @@ def huge_image(content, folder):
 
 
 FINITE_BOX, FINITE_AREA = (f"annotation 1 .* has the {what} .* expected finite" for what in ("bbox", "area"))
+BAD_BOXES: list[list[float]] = [
+    [math.nan, 1, 2, 3], [1, 1, math.inf, 3], [1, 1, -2, 3], [1, 2, 3], [1, 2, 3, 4, 5], [1e300, 0, 1, 1], [0, 0, 1, 1e30],
+]  # fmt: skip
+BAD_CROWDS: list[list[float]] = [[math.nan, 1, 2, 3], [0, 0, 1, -math.inf], [1, 1, -2, 3], [1]]
+NO_BOXES: list[list[float] | None] = [[], None]
 FINITE = "annotation 1 .* has 51 keypoint values, expected 51 finite"
 SPOILT_VALUES = [
-    *(pytest.param(person(bbox=box), InputError, FINITE_BOX, id=f"bbox {box}") for box in
-      ([math.nan, 1, 2, 3], [1, 1, math.inf, 3], [1, 1, -2, 3], [1, 2, 3], [1, 2, 3, 4, 5], [1e300, 0, 1, 1], [0, 0, 1, 1e30])),
-    *(pytest.param(crowd(bbox=box), InputError, FINITE_BOX, id=f"crowd {box}") for box in
-      ([math.nan, 1, 2, 3], [0, 0, 1, -math.inf], [1, 1, -2, 3], [1])),
+    *(pytest.param(person(bbox=box), InputError, FINITE_BOX, id=f"bbox {box}") for box in BAD_BOXES),
+    *(pytest.param(crowd(bbox=box), InputError, FINITE_BOX, id=f"crowd {box}") for box in BAD_CROWDS),
     *(pytest.param(crowd(bbox=box), InputError, "annotation 1 .* is a crowd without a bbox", id=f"crowd {box}")
-      for box in ([], None)),
+      for box in NO_BOXES),
     *(pytest.param(person(area=area), InputError, FINITE_AREA, id=f"area {area}") for area in
       (math.nan, math.inf, -1, 1e300)),
     *(pytest.param(person(keypoints=[value, *[9.0] * 50]), InputError, FINITE, id=f"x {value}") for value in

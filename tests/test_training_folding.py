@@ -6,10 +6,12 @@ import copy
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("torch", reason="training needs torch")
 
-from edgepose.networks import LightweightOpenPose  # noqa: E402
-from edgepose.training.folding import FIXED_BLOCKS, fold_norms, unfolded  # noqa: E402
+import torch
+
+from edgepose.networks import LightweightOpenPose
+from edgepose.training.folding import FIXED_BLOCKS, fold_norms, unfolded
 
 
 @pytest.fixture
@@ -19,6 +21,8 @@ def network() -> LightweightOpenPose:
     network = LightweightOpenPose(1, 0.1).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             for tensor in (module.weight, module.bias, module.running_mean):
                 torch.nn.init.normal_(tensor, 1.0, 0.3)
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)

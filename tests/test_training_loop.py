@@ -16,19 +16,23 @@ import pytest
 import tiny_models
 import training_data
 
-torch = pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("pycocotools", reason="training needs pycocotools")
 pytest.importorskip("safetensors", reason="training writes safetensors")
 
-from edgepose.errors import EdgePoseError, InputError, ModelError, OutputError  # noqa: E402
-from edgepose.networks import LightweightOpenPose  # noqa: E402
-from edgepose.networks.checkpoints import load_lightweight_openpose, read_state_dict  # noqa: E402
-from edgepose.training import __main__ as command  # noqa: E402
-from edgepose.training import curves, loop, state  # noqa: E402
-from edgepose.training.annotations import read_annotations  # noqa: E402
-from edgepose.training.dataset import Batches  # noqa: E402
-from edgepose.training.images import ImageCache, ImageStore  # noqa: E402
-from edgepose.training.teacher import Teacher  # noqa: E402
+import torch
+
+from edgepose.errors import EdgePoseError, InputError, ModelError, OutputError
+from edgepose.networks import LightweightOpenPose
+from edgepose.networks.checkpoints import load_lightweight_openpose, read_state_dict
+from edgepose.training import __main__ as command
+from edgepose.training import curves, loop, state
+from edgepose.training.annotations import read_annotations
+from edgepose.training.dataset import Batches
+from edgepose.training.images import ImageCache, ImageStore
+from edgepose.training.teacher import Teacher
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 SMALL = loop.Recipe(width=0.05, batch_size=2, crop=32, steps=6, validate_every=3, learning_rate=3e-3)

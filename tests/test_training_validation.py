@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import training_data
 
-torch = pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("pycocotools", reason="training needs pycocotools")
 
-from edgepose.training.annotations import OUTLINE_SHARE, UNLABELLED, read_annotations  # noqa: E402
-from edgepose.training.images import ImageCache, ImageStore  # noqa: E402
-from edgepose.training.targets import PeopleInCrop, draw_targets, list_marks  # noqa: E402
-from edgepose.training.validation import held_out_ap  # noqa: E402
+import torch
+
+from edgepose.training.annotations import OUTLINE_SHARE, UNLABELLED, read_annotations
+from edgepose.training.images import ImageCache, ImageStore
+from edgepose.training.targets import PeopleInCrop, draw_targets, list_marks
+from edgepose.training.validation import held_out_ap
 
 CPU = torch.device("cpu")
 # A standing person of 100 x 200, in COCO's order. Placed at odd fractions below, as the decoder's peaks are higher than all

@@ -31,12 +31,12 @@ def play(path: Path) -> tuple[list[NDArray[np.uint8]], float]:
     """All frames of a video, read plainly, and its rate."""
     capture = cv2.VideoCapture(str(path))
     fps = capture.get(cv2.CAP_PROP_FPS)
-    frames = []
+    frames: list[NDArray[np.uint8]] = []
     while True:
         done, image = capture.read()
         if not done:
             return frames, fps
-        frames.append(image)
+        frames.append(np.asarray(image, np.uint8))
 
 
 @pytest.mark.parametrize("suffix", VIDEO_CODECS)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -190,7 +191,7 @@ def test_a_real_window(display: str, tmp_path: Path) -> None:
         pytest.skip("no xwd; install x11-apps to take pictures of a screen")
     environment = {**os.environ, "DISPLAY": display, "QT_LOGGING_RULES": "*=false"}
     environment.pop("WAYLAND_DISPLAY", None)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, **pipes) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "shown\n", program.communicate()[1]

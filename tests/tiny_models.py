@@ -19,6 +19,18 @@ scale: [256, 256, 256]
 size: [64, 96]
 stride: 8
 """
+TOP_DOWN = """\
+task: top-down
+decoder: heatmaps
+skeleton: coco17
+colour: RGB
+layout: NCHW
+mean: [123.675, 116.28, 103.53]
+scale: [58.395, 57.12, 57.375]
+size: [64, 32]
+stride: 4
+multiple: 32
+"""
 
 
 def network(channels: tuple[int, ...] = (19, 38), *, layout: str = "NCHW", inputs: int = 1, stride: int = 8) -> ov.Model:

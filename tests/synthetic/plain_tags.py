@@ -92,7 +92,7 @@ def adjust(heatmap: Float, x: int, y: int) -> tuple[float, float]:
 
 def refine(heatmap: Float, tags: Float, own_tags: Float, least: float) -> tuple[float, float, float]:
     """x, y, height of the best place for a missing keypoint of a person with `own_tags` (n, D); zeros for none."""
-    mean = np.mean(own_tags, axis=0, dtype=np.float64).astype(np.float32)
+    mean = np.asarray(np.mean(own_tags, axis=0, dtype=np.float64), np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
         value = heatmap - np.round(np.sqrt(np.square(tags - mean[:, None, None]).sum(axis=0)))
     value = np.where(np.isnan(value), -np.inf, value)
