@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 
 import edgepose
-from edgepose.media.outputs import check_file
-from edgepose.media.sources import source_files
 
 COLUMNS = ("frame", "seconds", "file", "person", "keypoint", "x", "y", "score")
 
@@ -34,8 +32,9 @@ def rows(frame: edgepose.EstimatedFrame) -> Iterator[tuple[object, ...]]:
 
 def main(source: str, path: str | None = None) -> int:
     try:
-        if path is not None:
-            check_file(Path(path), source_files(source))  # A video, or one of the photos, must not become its table.
+        with edgepose.open_source(source) as opened:  # A video, or one of the photos, must not become its table.
+            if path is not None and Path(path).exists() and any(Path(path).samefile(file) for file in opened.files):
+                raise edgepose.OutputError(f"{path}: is the source itself; give another name")
         # The photos of a folder have nothing to do with each other: nobody walks from one into the next.
         frames = edgepose.PoseEstimator().stream(source, track=not Path(source).is_dir())
         first = next(frames, None)  # Before the file is touched: the source may be none.

@@ -34,7 +34,7 @@ def guarded(tiny_estimator: edgepose.PoseEstimator) -> Iterator[Served]:
     limits = Limits(**MANY, wrong_tokens=1000)
     with serving(tiny_estimator, camera.open, token=TOKEN, names=("pose.example",), limits=limits) as server:
         camera.show(PHOTO)
-        until(lambda: server.inference.frames)
+        until(lambda: server.inference is not None and server.inference.frames)
         yield server
 
 

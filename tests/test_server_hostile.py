@@ -48,8 +48,9 @@ def stream_goes_on(served: Served) -> Iterator[None]:
     response = stream.getresponse()
     response.read(1000)
     yield
+    assert served.inference is not None
     before = served.inference.frames
-    until(lambda: served.inference.frames > before + 2)
+    until(lambda: served.inference is not None and served.inference.frames > before + 2)
     assert len(response.read(5000)) == 5000
     response.close()
     stream.close()

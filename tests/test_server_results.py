@@ -140,7 +140,7 @@ def test_every_number_is_rounded_as_in_the_plain_object(x: float, y: float, s: f
 
 
 def test_ties_go_where_round_sends_them() -> None:
-    eighths = np.arange(18, dtype=np.float32) / 8 - 1
+    eighths = np.arange(-8, 10).astype(np.float32) / np.float32(8)
     poses = Poses(np.stack([eighths, -eighths], axis=1)[None], np.full((1, 18), 0.5, np.float32), np.ones(1, np.float32))
     assert written(poses) == poses.to_dict()
 

@@ -121,7 +121,11 @@ def test_a_sink_that_cannot_be_opened_closes_those_before_it(
     def broken(*_: object) -> None:
         raise OutputError("no room")
 
-    monkeypatch.setattr("edgepose.media.poses_sink.open_sink", lambda *_: opened.append(Recorder()) or opened[0])
+    def recorded(*_: object) -> Recorder:
+        opened.append(Recorder())
+        return opened[0]
+
+    monkeypatch.setattr("edgepose.media.poses_sink.open_sink", recorded)
     monkeypatch.setattr("edgepose.media.video_sink.open_sink", broken)
     with open_source([quadrants()]) as source, pytest.raises(OutputError, match="no room"):
         open_sinks(source, poses=tmp_path / "o.json", save=tmp_path / "o.mp4")
