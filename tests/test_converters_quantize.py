@@ -12,7 +12,8 @@ import tiny_models
 from openvino import opset13 as ops
 
 import edgepose
-from converters import command, fold, nncf_recipe, quantize, recipes
+from converters import command, fold, quantize
+from converters.int8 import nncf, search
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_the_default_model_passes_and_needs_nothing_else(tmp_path, capsys):
 
 
 def test_a_broken_int8_is_refused_and_leaves_no_file(tiny, images, tmp_path, monkeypatch, capsys):
-    original = nncf_recipe.quantise
+    original = nncf.quantise
 
     def broken(network, *arguments):
         quantised = original(network, *arguments)
@@ -70,7 +71,7 @@ def test_a_broken_int8_is_refused_and_leaves_no_file(tiny, images, tmp_path, mon
         quantised.validate_nodes_and_infer_types()
         return quantised
 
-    monkeypatch.setattr(recipes, "quantise", broken)
+    monkeypatch.setattr(search, "quantise", broken)
     assert run(tiny, images, tmp_path / "out") == 1
     out, error = capsys.readouterr()
     assert "| INT8, plain recipe | " in out  # the table of what was tried
@@ -181,7 +182,7 @@ def test_few_annotated_people_end_the_work_before_it_begins(images, tmp_path, mo
         "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    monkeypatch.setattr(recipes, "quantise", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(search, "quantise", lambda *_: pytest.fail("began"))
     assert run(model, images, tmp_path / "out", "--annotations", str(tmp_path / "a.json")) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -191,13 +192,13 @@ def test_few_annotated_people_end_the_work_before_it_begins(images, tmp_path, mo
 
 def test_an_unwritable_output_is_found_before_the_work(tiny, images, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(recipes, "search", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(search, "search", lambda *_: pytest.fail("began"))
     assert run(tiny, images, tmp_path / "file" / "out") == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
 def test_the_model_is_never_written_over(tiny, images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(recipes, "search", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(search, "search", lambda *_: pytest.fail("began"))
     before = tiny.read_bytes()
     assert run(tiny, images, tiny.parent, "--name", tiny.stem) == 1
     assert "is what is read here" in capsys.readouterr().err
@@ -208,7 +209,14 @@ def test_the_model_is_never_written_over(tiny, images, tmp_path, monkeypatch, ca
     assert tiny.read_bytes() == before
 
 
-@pytest.mark.parametrize("options", [["--subset", "0"], ["--preset", "best"], ["--name", "a/b"], ["--max-images", "-3"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--subset", "0"], ["--preset", "best"], ["--name", "a/b"], ["--max-images", "-3"], ["--headroom", "0.9"],
+        ["--headroom", "nan"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_wrong_usage(tiny, images, tmp_path, options):
     with pytest.raises(SystemExit) as caught:
         run(tiny, images, tmp_path / "out", *options)
