@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters import command
-from converters.files import check_writable, spare
+from converters.files import spare
 from edgepose.errors import InputError
 from edgepose.zoo import registry
 from edgepose.zoo.registry import Model
@@ -68,8 +68,7 @@ def _add_common_options(parser: argparse.ArgumentParser, entry: Model) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help=".pth, .pt, .tar, .safetensors or .npz")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for NAME.xml and NAME.bin")
     parser.add_argument("--name", type=command.file_name, help="of the files (default: NETWORK_VARIANT)")
-    shape = "x".join(map(str, entry.size))
-    about = f"usual input size (default: {shape})"
+    about = f"usual input size (default: {'x'.join(map(str, entry.size))})"
     parser.add_argument("--size", type=command.size, default=entry.size, metavar="HxW", help=about)
     for option, default, what in (
         ("--min-score", entry.min_score, "score of a keypoint"),
@@ -97,7 +96,6 @@ def _export(options: argparse.Namespace) -> None:
         source=options.source, licence=options.licence,
         files=(), conversion=None, gflops=None, ap=None, ap_protocol=None, notes=None,
     )  # fmt: skip
-    check_writable(options.output)
     command.need("torch", *(["onnx"] if options.onnx else []))
 
     from converters.openvino_ir import write_ir

@@ -105,7 +105,7 @@ def _ranges(values: Double) -> Double:
     """The ranges (C,) that differences are measured by, from PyTorch's values (C, values) of one output."""
     ranges = np.ptp(values, axis=1)
     largest = by_kind(np.abs(values).max(axis=1), np.maximum)
-    return np.maximum.reduce([ranges, QUIET * by_kind(ranges, np.maximum), LEAST_RANGE * largest])
+    return np.asarray(np.maximum.reduce([ranges, QUIET * by_kind(ranges, np.maximum), LEAST_RANGE * largest]), np.float64)
 
 
 def _parity(pairs: Pairs, ranges: list[Double]) -> Parity:
