@@ -1,7 +1,6 @@
-"""Checkpoints to OpenVINO IR, and IR to INT8 behind a gate. Run from a checkout:
+"""Programs that turn checkpoints into OpenVINO IR, and IR into INT8 behind a gate. Run them from a checkout:
 
-python -m converters.lightweight_openpose --help
-python -m converters.hrnet --help
+python -m converters.export --help
 python -m converters.fold --help
 python -m converters.quantize --help
 """

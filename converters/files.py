@@ -1,4 +1,4 @@
-"""Files that arrive together or not at all."""
+"""Files of a model, which appear together or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgepose.media.outputs import check_file, check_folder
 
 
 def spare(folder: Path, name: str, inputs: Sequence[Path]) -> None:
-    """Make sure that none of the files NAME.xml, NAME.bin and so on in `folder` is one that is read.
+    """Make sure that NAME.xml, NAME.bin and so on can be written in `folder`, and that none of them is one of `inputs`.
 
     Raises:
-        OutputError: One is, or is a folder.
+        OutputError: One is an input, or cannot be written.
     """
     for suffix in (".xml", ".bin", ".onnx", ".yaml", ".md"):
         check_file(folder / f"{name}{suffix}", inputs, "what is read here")
@@ -28,7 +28,7 @@ def spare(folder: Path, name: str, inputs: Sequence[Path]) -> None:
 def arriving(folder: Path) -> Iterator[Path]:
     """A temporary folder whose files move into `folder` at the end; after an exception, none of them does.
 
-    `folder` is made if need be, and goes again if nothing arrives in it.
+    `folder` is made if need be, and removed again if it stays empty.
 
     Raises:
         OutputError: A file or folder cannot be written.
@@ -39,13 +39,13 @@ def arriving(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as room:
             yield Path(room)
-            # The .xml comes last: until then nobody takes the others for a model.
+            # The .xml comes last, because the files are a model only from then on.
             for file in sorted(Path(room).iterdir(), key=lambda path: path.suffix == ".xml"):
                 file.replace(folder / file.name)
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:
-        with suppress(OSError):  # A folder that has something in it stays.
+        with suppress(OSError):  # A folder that is not empty cannot be removed.
             for path in made:
                 path.rmdir()
 
@@ -63,7 +63,7 @@ def save_network(network: ov.Model, path: Path, *, fp16: bool) -> None:
 
 
 def as_written(network: ov.Model, *, fp16: bool) -> tuple[ov.Model, int]:
-    """The network after a way through files, with what rounding that brings, and the bytes of these files."""
+    """The network as it comes back from a file, its weights rounded to FP16 or FP32, and the size of its files in bytes."""
     with tempfile.TemporaryDirectory() as room:
         path = Path(room) / "network.xml"
         save_network(network, path, fp16=fp16)
@@ -71,5 +71,5 @@ def as_written(network: ov.Model, *, fp16: bool) -> tuple[ov.Model, int]:
 
 
 def read_whole(path: Path) -> ov.Model:
-    """Read a network into memory, so that its files may go."""
+    """Read a network into memory, so that its files may be deleted."""
     return ov.Core().read_model(path, config={"ENABLE_MMAP": False})

@@ -1,6 +1,6 @@
-"""What a model is tried on: pictures, on their way through the pipeline that the model has in use.
+"""Pictures to judge networks by and to calibrate them on, taken through the pipeline that the model has in use.
 
-Calibration data come out of that same pipeline, where they would go into the network.
+Calibration data are recorded in that pipeline, at the point where they enter the network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ InputSize = int | tuple[int, int]
 
 
 def find_images(folder: Path, limit: int | None = None) -> list[Path]:
-    """The images of a folder, by name; of more than `limit`, so many from all over the list.
+    """The images of a folder, by name; at most `limit`, evenly distributed over the list.
 
     Raises:
         SourceError: There is no such folder, or no image in it.
@@ -49,7 +49,8 @@ def find_images(folder: Path, limit: int | None = None) -> list[Path]:
 
 
 def estimate_with(engine: Engine, model: Model, input_size: InputSize) -> Estimate:
-    """A function that finds people as `PoseEstimator` does, with that engine, and keeps everybody.
+    """An estimate as `PoseEstimator` makes it, with this engine, that keeps everybody. Without boxes, a top-down model gets the
+    default one's people.
 
     Raises:
         ModelError: The model finds no keypoints, or its outputs do not fit its decoder.
@@ -61,12 +62,12 @@ def estimate_with(engine: Engine, model: Model, input_size: InputSize) -> Estima
 
 
 def engine_for(network: ov.Model, model: Model, precision: Precision | None = "f32", hint: Hint = "latency") -> OpenVINOEngine:
-    """An engine on the CPU that leaves `network` as it is. FP32 arithmetic unless told otherwise."""
+    """An engine on the CPU for a copy of `network`, in FP32 arithmetic unless told otherwise."""
     return OpenVINOEngine(network.clone(), model, precision=precision, hint=hint)
 
 
 def network_input(batch: Image, model: Model) -> Float:
-    """What engines make of a `batch` (B, H, W, 3) BGR before the network's first layer, in the network's own layout."""
+    """A `batch` (B, H, W, 3) BGR as the first layer gets it: normalised, in the model's colour order and layout."""
     pixels = batch if model.colour == "BGR" else batch[..., ::-1]
     tensor = (pixels - np.array(model.mean, np.float32)) / np.array(model.scale, np.float32)
     return np.ascontiguousarray(tensor if model.layout == "NHWC" else tensor.transpose(0, 3, 1, 2), np.float32)
@@ -75,12 +76,12 @@ def network_input(batch: Image, model: Model) -> Float:
 def network_inputs(
     network: ov.Model, model: Model, input_size: InputSize, look: Callable[[Estimate], object], limit: int
 ) -> list[Float]:
-    """What the network gets to see while `look` calls what it is given for images: (1, ...) each, in its own layout.
+    """Inputs (1, ...) that the network gets, in its own layout, while `look` calls an estimate for images.
 
-    Of more than `limit` inputs, so many from all over the list.
+    At most `limit` are kept, at even distances in the list.
 
     Raises:
-        InputError: That is nothing at all.
+        InputError: There are none.
     """
     recorder = _Recorder(engine_for(network, model).output_channels, model.stride)
     look(estimate_with(recorder, model, input_size))
@@ -89,7 +90,7 @@ def network_inputs(
 
 
 def check_inputs(tensors: Sequence[Float]) -> list[Float]:
-    """`tensors`, if there are any to calibrate on.
+    """The `tensors` as a list, if there are any to calibrate on.
 
     Raises:
         InputError: There are none.
@@ -104,7 +105,7 @@ def check_inputs(tensors: Sequence[Float]) -> list[Float]:
 
 @contextmanager
 def no_compiled_left_behind() -> Iterator[None]:
-    """Keep OpenVINO from storing what it compiles: none of the networks that are tried here is ever opened again."""
+    """Keep OpenVINO from caching compiled networks, as none of the networks that are tried here is opened again."""
     core = openvino_engine._core()
     before = core.get_property("CACHE_DIR")
     core.set_property({"CACHE_DIR": ""})
@@ -115,7 +116,7 @@ def no_compiled_left_behind() -> Iterator[None]:
 
 
 class _Recorder:
-    """An engine that runs nothing: keeps what it is sent, and answers empty maps."""
+    """An engine that runs no network, but keeps the batches that it is sent, and answers empty maps."""
 
     requests = 1
 

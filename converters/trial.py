@@ -1,4 +1,4 @@
-"""What `fold` and `quantize` have in common: a model, the pictures it is calibrated on, and the gate it has to pass."""
+"""A model, the pictures that calibrate it, and the gate that it has to pass: the common part of `fold` and `quantize`."""
 
 from __future__ import annotations
 
@@ -34,22 +34,20 @@ class Trial:
     Attributes:
         model: Its description.
         network: The network itself, in floating point.
-        input_size: As `PoseEstimator` has it.
         size: (height, width) of the input for a picture of the model's own aspect.
-        gate: Judges what becomes of it.
+        gate: Judges each network that is made of it.
         tensors: Inputs to calibrate on.
     """
 
     model: Model
     network: ov.Model
-    input_size: InputSize
     size: tuple[int, int]
     gate: Gate[Any]
     tensors: list[NDArray[np.float32]]
 
 
 def add_options(parser: argparse.ArgumentParser, *, by_ap_alone: bool = False) -> None:
-    """What every trial asks."""
+    """The options of every trial."""
     parser.add_argument("model", metavar="MODEL", help="a name of the zoo, or a model file")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="photos to judge by")
     about = "COCO keypoints of --images, to judge by AP"
@@ -62,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser, *, by_ap_alone: bool = False) -
     parser.add_argument("--subset", type=command.whole, default=300, metavar="N", help="to calibrate on (default: %(default)s)")
     parser.add_argument("--max-images", type=command.whole, metavar="N", help="judge by so many images at most")
     parser.add_argument("--height", type=command.whole, metavar="H", help="of the network's input (default: the model's own)")
-    parser.add_argument("--name", type=command.file_name, help="of the files (default: that of the model, and what was done)")
+    parser.add_argument("--name", type=command.file_name, help="of the files (default: MODEL-int8 or MODEL-folded)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
 
 
@@ -70,11 +68,11 @@ def prepare(options: argparse.Namespace) -> Trial:
     """The trial that the command line asks for.
 
     Raises:
-        EdgePoseError: The model, the pictures or the output folder do not do.
+        EdgePoseError: The model, the pictures or the output folder cannot be used.
     """
     check_folder(options.output)
     path, model = locate(options.model)
-    if options.name is not None:  # The default is another name than the model's.
+    if options.name is not None:  # Default names differ from the model's own.
         given = [] if options.annotations is None else [options.annotations]
         spare(options.output, options.name, [path, *model_files(options.model), *given])
     if model.task == "detector":
@@ -103,11 +101,11 @@ def prepare(options: argparse.Namespace) -> Trial:
         gate = AccuracyGate(model, input_size, options.annotations, options.images, options.max_images, maps_stay=maps_stay)
     look = _look_at_calibration_pictures(options, model)
     tensors = network_inputs(network, model, input_size, look, options.subset)
-    return Trial(model, network, input_size, (height, width), gate, tensors)
+    return Trial(model, network, (height, width), gate, tensors)
 
 
 def write(trial: Trial, network: ov.Model, name: str, folder: Path, note: str, ap: float | None, report: str | None) -> None:
-    """Write what passed, with what it says of itself, and a report beside it if there is one.
+    """Write a network that passed with its description, and the report, if there is one, beside it.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -125,7 +123,7 @@ def write(trial: Trial, network: ov.Model, name: str, folder: Path, note: str, a
 
 
 def _look_at_calibration_pictures(options: argparse.Namespace, model: Model) -> Any:
-    """Calls an estimate for each picture; of a top-down model with the annotated boxes, where there are annotations."""
+    """A function that calls an estimate for each picture: a top-down model gets annotated boxes if there are annotations."""
     folder, annotations = options.calibration or options.images, options.calibration_annotations
     if annotations is None and options.calibration is None:
         annotations = options.annotations

@@ -447,7 +447,7 @@ def test_models_list_info_and_path(models_in_reach, capsys):
     assert [line.split()[0] for line in listing.splitlines()[1:4]] == ["fast", "default", "accurate"]
     assert "needs conversion" in listing
     assert run("models", "info", "hrnet-w32") == 0
-    assert "converters.hrnet --variant w32" in capsys.readouterr().out
+    assert "converters.export hrnet --variant w32" in capsys.readouterr().out
     assert run("models", "path") == 0
     assert capsys.readouterr().out.strip() == str(models_in_reach)
     assert run("models", "download", "openpose-mobilenet-v2-small") == 0

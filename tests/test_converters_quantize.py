@@ -210,7 +210,14 @@ def test_the_model_is_never_written_over(tiny, images, tmp_path, monkeypatch, ca
     assert tiny.read_bytes() == before
 
 
-@pytest.mark.parametrize("options", [["--subset", "0"], ["--preset", "best"], ["--name", "a/b"], ["--max-images", "-3"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--subset", "0"], ["--preset", "best"], ["--name", "a/b"], ["--max-images", "-3"], ["--headroom", "0.9"],
+        ["--headroom", "nan"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_wrong_usage(tiny, images, tmp_path, options):
     with pytest.raises(SystemExit) as caught:
         run(tiny, images, tmp_path / "out", *options)

@@ -6,35 +6,17 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
+from row_networks import LAYERS, network
 
 from converters.int8 import search as recipes
 from converters.int8.gate import Verdict
-from converters.int8.nncf import Recipe, by_sensitivity, quantise, weighted
+from converters.int8.nncf import quantise
+from converters.int8.recipe import Recipe
 from converters.int8.search import MAX_CANDIDATES, search
 from edgepose.errors import InputError
 
-LAYERS = 6
-FACTORS = np.logspace(-3, 3, 8).astype(np.float32).reshape(1, 8, 1, 1)
 RANDOM = np.random.default_rng(1)
 TENSORS = [RANDOM.normal(size=(1, 3, 16, 24)).astype(np.float32) for _ in range(3)]
-
-
-def network(*, spread: int | None = None) -> ov.Model:
-    """Convolutions in a row; between number `spread` and the next, channels differ by up to a million: too much for 8 bits."""
-    random = np.random.default_rng(0)
-    image = ops.parameter(ov.PartialShape([1, 3, -1, -1]), np.float32, name="image")
-    value = image.output(0)
-    for layer in range(LAYERS):
-        inputs = value.get_partial_shape()[1].get_length()
-        weights = random.normal(0, 0.4, (8, inputs, 3, 3)).astype(np.float32)
-        if spread is not None and layer == spread + 1:
-            weights /= FACTORS
-        node = ops.convolution(value, ops.constant(weights), [1, 1], [1, 1], [1, 1], [1, 1])
-        node.set_friendly_name(f"conv{layer}")
-        if layer == spread:
-            node = ops.multiply(node, ops.constant(FACTORS))
-        value = ops.relu(node).output(0)
-    return ov.Model([value], [image], "row")
 
 
 def quantised_inputs(network: ov.Model) -> int:
@@ -113,13 +95,6 @@ def test_statistics_become_constants_before_anything_stays_in_floating_point():
     assert "statistics made constant" in said[2]
 
 
-def test_what_int8_harms_most_comes_first():
-    given = network(spread=2)
-    groups = by_sensitivity(given, TENSORS, Recipe())
-    assert sorted(name for group in groups for name in group) == sorted(weighted(given)) == [f"conv{i}" for i in range(LAYERS)]
-    assert groups[0] == ["conv3"]  # whose input is spread
-
-
 def test_kept_operations_are_not_quantised():
     every, kept = (quantised_inputs(quantise(network(), TENSORS, Recipe(), names)) for names in ((), ("conv0", "conv1")))
     assert kept < every
@@ -135,9 +110,8 @@ def test_an_ignored_scope_that_is_not_there_is_refused(recipe):
 
 
 def test_no_inputs_are_a_clear_error():
-    for work in (quantise, by_sensitivity):
-        with pytest.raises(InputError, match="nothing to calibrate on"):
-            work(network(), [], Recipe())
+    with pytest.raises(InputError, match="nothing to calibrate on"):
+        quantise(network(), [], Recipe())
 
 
 class NothingProvenGate(CountingGate):

@@ -131,8 +131,8 @@ PROGRAMS: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "export": (
         _checkpoint,
         [
-            "-m", "converters.lightweight_openpose", "--checkpoint", "checkpoint.pt", "--width", "0.25", "--size", "64x96",
-            "--photos", "photos/a.png", "--output", "out",
+            "-m", "converters.export", "lightweight-openpose", "--checkpoint", "checkpoint.pt", "--width", "0.25",
+            "--size", "64x96", "--photos", "photos/a.png", "--output", "out",
         ],
         "torch",
     ),

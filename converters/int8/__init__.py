@@ -1,1 +1,1 @@
-"""The search for an INT8 network: recipes, gates, and the report."""
+"""The search for an INT8 network that passes a gate, its parts, and the report on it."""

@@ -1,7 +1,7 @@
-"""How alike two networks see the same pictures: their people, keypoint by keypoint, and how sure they are of each.
+"""Agreement of two networks on the people in the same pictures, keypoint by keypoint, and on their scores.
 
-Only what the reference is sure of counts, and it may be found with any score: what hovers about the least score that the
-pipeline lets pass comes and goes with the slightest rounding.
+Only people and keypoints that the reference is sure of count, and the candidate may find them with any score: those with scores
+near the least that the pipeline lets pass come and go with the slightest rounding.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Counts = NDArray[np.int64]
 # Least score of a keypoint, and least confidence of a person, to be sure of: the peak threshold of the reference decoder of
 # Lightweight OpenPose (arXiv 1811.12004), twice what edgepose's own pipeline lets pass.
 SURE = 0.1
-# Of keypoints in people whom a network is not sure of, which come and go as well.
+# The same for keypoints of people whom a network is not sure of, because these come and go as well.
 SURE_OF_FAINT = 0.5
-# COCO's loosest threshold: people, and keypoints of one person, that are less alike are two.
+# COCO's loosest threshold: people with less similarity are two different people, and keypoints two different keypoints.
 SAME_PERSON_OKS = 0.5
 
 
@@ -33,15 +33,15 @@ class Agreement:
     """Agreement of a candidate with a reference, over all pictures.
 
     Attributes:
-        people: Whom the reference is sure of.
-        oks: Mean similarity of those of them whom the candidate sees, too; 0 where there are none.
-        lost: Of them, whom the candidate does not see.
-        invented: Whom the candidate is sure of, and the reference does not see.
-        keypoints: (K,) keypoints of each kind that the reference is sure of, in anybody.
-        lost_keypoints: (K,) of these, how many the candidate sees nowhere near.
-        invented_keypoints: (K,) how many the candidate is sure of, and the reference sees nowhere near.
-        scores: Difference of the scores of keypoints that both see, or of the confidence in people, whichever is larger; root
-            mean square, so that a few that are far off count.
+        people: Number of people that the reference is sure of.
+        oks: Mean similarity of those people whom the candidate sees, too; 0 if there are none.
+        lost: Number of those people whom the candidate does not see.
+        invented: Number of people that the candidate is sure of and the reference does not see.
+        keypoints: (K,) number of keypoints of each kind that the reference is sure of, in all people.
+        lost_keypoints: (K,) number of those that the candidate does not see near the same place.
+        invented_keypoints: (K,) number of keypoints that the candidate is sure of and the reference does not see near there.
+        scores: Root mean square of the difference of the scores of keypoints that both see, or of the confidence in people,
+            whichever is larger. Unlike a mean, it shows a few large differences.
     """
 
     people: int
@@ -75,7 +75,8 @@ def compare(reference: Sequence[Poses], candidate: Sequence[Poses]) -> Agreement
         near = _alike(theirs, ours) >= SAME_PERSON_OKS
         wanted, given = _sure_keypoints(theirs), _sure_keypoints(ours)
         for i, j in matched:
-            if sure[i] != sure_of_ours[j]:  # the same person, who is as sure in both
+            # Of a person that only one of the networks is sure of, the keypoints have the lower threshold in both.
+            if sure[i] != sure_of_ours[j]:
                 wanted[i], given[j] = theirs.scores[i] >= SURE, ours.scores[j] >= SURE
         keypoints += wanted.sum(axis=0)
         lost_keypoints += wanted.sum(axis=0)
@@ -92,9 +93,9 @@ def compare(reference: Sequence[Poses], candidate: Sequence[Poses]) -> Agreement
 
 
 def oks(reference: Poses, candidate: Poses) -> Float:
-    """COCO's object keypoint similarity (N, M), the reference's sure keypoints in place of the truth; one not found counts 0.
+    """COCO's object keypoint similarity (N, M), with the sure keypoints of the reference as the truth; one not found counts 0.
 
-    A person without sure keypoints goes by all.
+    Of a person without sure keypoints, all keypoints are compared.
     """
     counts = reference.scores >= SURE
     counts = np.where(counts.any(axis=1, keepdims=True), counts, reference.scores > 0)
@@ -103,13 +104,13 @@ def oks(reference: Poses, candidate: Poses) -> Float:
 
 
 def _alike(reference: Poses, candidate: Poses) -> Float:
-    """(N, M, K) similarity of each keypoint; 0 where either is not found."""
+    """Similarity (N, M, K) of each keypoint; 0 where either is not found."""
     sigmas = np.array(reference.skeleton.sigmas, np.float32)
     return keypoint_similarity(reference.keypoints, candidate.keypoints, areas(reference.keypoints), sigmas)
 
 
 def _sure_keypoints(poses: Poses) -> NDArray[np.bool_]:
-    """(N, K)."""
+    """The keypoints (N, K) that a network is sure of."""
     least = np.where(poses.confidence >= SURE, SURE, SURE_OF_FAINT)
     return np.asarray(poses.scores >= least[:, None], np.bool_)
 

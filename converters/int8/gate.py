@@ -1,7 +1,7 @@
-"""The gate: what a quantised network has to show before it is written.
+"""The gates that a quantised network has to pass before it is written.
 
-With annotations it is COCO keypoint AP; without, agreement with the floating-point network on the people of the pictures, or
-on the maps. Pictures that cannot tell a good network from a dead one are refused: they prove nothing.
+With annotations, a gate measures COCO keypoint AP; without, agreement with the floating-point network on the people of the
+pictures, or on the maps. Pictures that cannot tell a good network from a dead one prove nothing, and are refused.
 """
 
 from __future__ import annotations
@@ -30,39 +30,42 @@ from edgepose.zoo.registry import Model
 Float = NDArray[np.float32]
 
 MAX_AP_DROP = 1.0  # points, percent
-# Below this, the drop that is allowed would be more than a fifth of what there is.
+# With a lower AP, the drop that is allowed would be more than a fifth of it.
 MIN_AP = 5.0
-# With fewer annotated people, each one that is found or not moves AP by more than ten points.
+# With fewer annotated people, each one of them moves AP by more than ten points.
 MIN_ANNOTATED_PEOPLE = 10
-# AP looks at the order of scores alone, and hardly at people who were invented with low ones. So the scores of all keypoints of
-# one kind, added up, also have to stay: within this part of the reference's, and one keypoint beside. The INT8 default is at
-# 0.94 to 0.98 of FP16 on 24 photos, by kind; half the heatmaps leave AP as it is, and 0.45 to 0.51 of the scores.
+# AP depends only on the order of scores, and hardly on invented people with low scores. So the sum of the scores of all
+# keypoints of one kind has to stay, too: it may change by this part of the reference's sum, and by 1, the score of a keypoint.
+# On 24 photos, the sums of the INT8 default are 0.94 to 0.98 of those of FP16. Halved heatmaps leave AP as it is, and sums of
+# 0.45 to 0.51.
 MAX_SCORES_CHANGE = 0.2
 
 MIN_OKS = 0.97  # mean, over people that both networks see
-MAX_STRAY = 0.02  # people that one of them alone sees, as a part of those that the floating-point network sees
-# Keypoints that one of them alone sees, as a part of those that the floating-point network sees, lost and invented each; and of
-# one kind, both together. The embedded INT8 loses 2 % and invents 3 % on eight photos; of one kind at most 7 %.
+MAX_STRAY = 0.02  # people that only one network sees, as a part of those that the floating-point network sees
+# Keypoints that only one network sees, as a part of those that the floating-point network sees: over all kinds, lost and
+# invented ones separately; of one kind, both together. On eight photos, the embedded INT8 model loses 2 % and invents 3 %, and
+# at most 7 % of one kind.
 MAX_STRAY_KEYPOINTS = 0.05
 MAX_STRAY_OF_KIND = 0.25
-STRAYS_OF_FEW = 2  # beside that: of the ten keypoints of a portrait, one or two hover about the thresholds
-MAX_SCORE_DIFFERENCE = 0.08  # root mean square; of INT8 that is good 0.02 to 0.055
+STRAYS_OF_FEW = 2  # allowed in addition: of the ten keypoints of a portrait, one or two have scores near the thresholds
+MAX_SCORE_DIFFERENCE = 0.08  # root mean square; good INT8 networks have 0.02 to 0.055
 
-# Of the maps, by channel, the worst counts. INT8 that is good has 0.93 or more, factors of 0.89 to 1.03 and moves of 0.18
-# cells at most on two to eight photos of COCO (the embedded model; Lightweight OpenPose, HRNet and HigherHRNet with random
-# weights), and 0.92, 0.85 to 1.11 and 0.16 on one portrait. A smooth map that moves by a cell is still alike by up to 0.95.
+# Limits for the worst channel of the maps. On two to eight photos of COCO, good INT8 networks (the embedded model; Lightweight
+# OpenPose, HRNet and HigherHRNet with random weights) have a likeness of 0.93 or more, factors of 0.89 to 1.03 and moves of at
+# most 0.18 cells; on one portrait 0.92, 0.85 to 1.11 and 0.16. Moves have a limit of their own, because a smooth map that moves
+# by a cell still has a likeness of up to 0.95.
 MIN_LIKENESS = 0.9
-MAX_FACTOR = 1.25  # and its inverse is the least
+MAX_FACTOR = 1.25  # the least factor is 1 / 1.25
 MAX_MOVE = 0.25  # cells
-# Where people or AP agree, the maps are asked for no more than that none is dead, upside down, at another place or of another
-# scale. On one to eight photos the embedded INT8 has 0.82 or more, moves of 0.41 cells and factors of 0.73 to 1.22 at most.
+# Where people or AP agree, the limits are wider: no channel may be dead, upside down, at another place or of another scale. On
+# one to eight photos the embedded INT8 has a likeness of 0.82 or more, moves of 0.41 cells and factors of 0.73 to 1.22 at most.
 MIN_LIKENESS_BESIDE, MAX_MOVE_BESIDE, MAX_FACTOR_BESIDE = 0.5, 0.5, 1.6
-COMPARED_MAPS = 8  # runs of the network
+COMPARED_MAPS = 8  # the first runs of the network, whose maps are kept
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a network passes, the figures that say so, and its AP in percent if that was measured."""
+    """The decision on a network, the figures behind it in words, and its AP in percent if that was measured."""
 
     passed: bool
     figures: str
@@ -76,25 +79,25 @@ class Gate(Protocol[Result]):
     """Measures networks, and compares what was measured."""
 
     protocol: str
-    """What is measured, on what, for reports."""
+    """The measure and the pictures, in words, for reports."""
 
     def measure(self, network: ov.Model, precision: Precision | None = "f32") -> Result:
-        """What a network does on the pictures, in this arithmetic (None: the device's choice)."""
+        """The result of a network on the pictures, in this arithmetic (None: the device's choice)."""
 
     def judge(self, reference: Result, candidate: Result) -> Verdict:
-        """Whether the candidate is good enough beside the reference."""
+        """The verdict on the candidate, compared with the reference."""
 
     def better(self, first: Result, second: Result) -> Result:
-        """The one that others have to stand beside."""
+        """The result that INT8 networks have to match, of two floating-point ones."""
 
     def describe(self, result: Result) -> str:
-        """The figure of a network on its own."""
+        """The figure of one network, in words."""
 
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """What a network reaches on annotated images: AP in percent, the numbers of images and of annotated people in them, the
-    scores of the keypoints that it finds, added up by kind (17,), and the outputs of its first runs.
+    """The result of a network on annotated images: AP in percent, the numbers of images and of annotated people in them, the
+    sum (17,) of the scores of the keypoints that it finds, by kind, and the outputs of its first runs.
     """
 
     ap: float
@@ -105,8 +108,8 @@ class Accuracy:
 
 
 class AccuracyGate:
-    """COCO keypoint AP, by the people of `annotations`, and the scores and maps behind it: a limb that is dead, or the neck,
-    which COCO does not have, may leave AP as it is. Top-down models get the annotated boxes.
+    """A gate on COCO keypoint AP, and on the scores and maps that AP does not show: a limb that is dead, or the neck, which
+    COCO does not have, may leave AP as it is. Top-down models get the annotated boxes.
 
     Without `maps_stay` the maps may be any that reach the AP, for changes that mean to change them.
     """
@@ -142,7 +145,7 @@ class AccuracyGate:
         drop = reference.ap - candidate.ap
         figures = f"AP {candidate.ap:.1f}, {abs(drop):.1f} {'below' if drop >= 0 else 'above'}"
         change = candidate.scores - reference.scores
-        # More people than before are welcome from a network that is clearly the better one.
+        # A network with a clearly higher AP may find more people than the reference.
         far = -change if drop < -MAX_AP_DROP else np.abs(change)
         excess = far - (MAX_SCORES_CHANGE * reference.scores + 1)
         worst = int(np.argmax(excess))
@@ -180,16 +183,16 @@ class AccuracyGate:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a network made of the pictures: the people of each, and the outputs of its first runs."""
+    """The people that a network finds in each picture, and the outputs of its first runs."""
 
     people: list[Poses]
     maps: list[list[Float]]
 
 
 class AgreementGate:
-    """People like those that the floating-point network sees. It holds for top-down models that get whole pictures, too.
+    """A gate on agreement with the people that the floating-point network sees, for bottom-up and top-down models.
 
-    With `by_maps` the maps themselves are compared: what an untrained network takes for people changes with any rounding.
+    With `by_maps`, only the maps are compared, for untrained networks, whose people change with any rounding.
     """
 
     def __init__(self, model: Model, input_size: InputSize, images: list[Path], *, by_maps: bool = False) -> None:
@@ -226,11 +229,11 @@ class AgreementGate:
         return f"{sum(int((people.confidence >= SURE).sum()) for people in result.people)} people"
 
     def _judge_without_people(self, reference: Sight, candidate: Sight, invented: int) -> Verdict:
-        """By the maps, where there is anything in them."""
+        """The verdict by the maps, if there is anything in them."""
         if all(_highest_keypoint(maps) < SURE for run in reference.maps for maps in run):
             raise InputError(
-                f"{self._model.name} itself sees nobody in {len(self._images)} images, and its maps are flat, as those of a "
-                "network would be that sees nothing at all; give photos with people in them, or --by-maps for a network that "
+                f"{self._model.name} itself sees nobody in {len(self._images)} images, and its maps are flat, like those of "
+                "a network that sees nothing at all; give photos with people in them, or --by-maps for a network that "
                 "is not trained"
             )
         likeness = compare_maps(reference.maps, candidate.maps)
@@ -239,7 +242,7 @@ class AgreementGate:
 
 
 def _complaints(found: Agreement, skeleton: Skeleton) -> list[str]:
-    """What is wrong with keypoints and scores, beside OKS and people."""
+    """Faults in keypoints and scores, in words; those in OKS and people are not among them."""
     complaints = []
     count, lost, invented = (int(it.sum()) for it in (found.keypoints, found.lost_keypoints, found.invented_keypoints))
     if max(lost, invented) > MAX_STRAY_KEYPOINTS * count + STRAYS_OF_FEW:
@@ -269,7 +272,7 @@ def _within(likeness: Likeness, least: float, moved: float, factor: float) -> bo
 
 
 def _highest_keypoint(maps: Float) -> float:
-    """The highest value of the channels that are keypoints, if maps (B, C, h, w) have any; they come first in each output."""
+    """The highest value of the keypoint channels of maps (B, C, h, w), which come first in an output; -inf for PAFs alone."""
     channels = maps.shape[1]
     return -np.inf if channels == PAF_COUNT else float(maps[:, kinds(channels)[0]].max())
 
@@ -280,7 +283,7 @@ def _words(keypoint: str) -> str:
 
 
 class _Tapped:
-    """An engine whose first runs can be looked at later."""
+    """An engine that keeps its first runs."""
 
     def __init__(self, engine: OpenVINOEngine) -> None:
         self._engine = engine

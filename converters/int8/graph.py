@@ -1,7 +1,7 @@
-"""What a graph is made into before it is quantised: channels first, and with statistics that are constants.
+"""Changes to a graph before it is quantised: channels come first, and statistics become constants.
 
-Frozen TensorFlow graphs compute on (B, H, W, C), where quantisation takes rows of pixels for channels; and some of them were
-frozen in training mode, so that each picture is normalised by its own statistics. Neither survives INT8.
+Frozen TensorFlow graphs compute on (B, H, W, C), where quantisation takes rows of pixels for channels. Some of them were frozen
+in training mode, so that each picture is normalised by its own statistics. Both ruin the accuracy of INT8.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-# The clean-up that OpenVINO's own converter ends with; Python has it under this name alone.
+# The clean-up at the end of OpenVINO's own converter, which has no public name in Python.
 from openvino._offline_transformations import apply_moc_transformations
 
 from converters.pictures import check_inputs
@@ -21,8 +21,8 @@ from converters.pictures import check_inputs
 ELEMENTWISE = {"Add": ops.add, "Multiply": ops.multiply, "Subtract": ops.subtract, "Divide": ops.divide}
 ACTIVATIONS = ("Relu", "Clamp", "Elu")
 
-# Inputs that the statistics are taken from. For openpose-mobilenet-v2-small the AP of different sets of 64 photos, and of all
-# 151 at hand, lies within 0.2; that of sets of 32 within 2.
+# Inputs that the statistics are taken from. The AP of openpose-mobilenet-v2-small differs by 0.2 at most between sets of 64
+# photos and all 151 of them, and by 2 between sets of 32.
 STATISTICS_INPUTS = 64
 
 
@@ -41,22 +41,22 @@ def channels_first(network: ov.Model) -> ov.Model:
 
 
 def transpositions(network: ov.Model) -> int:
-    """How many there are."""
+    """The number of transpositions in a network."""
     return sum(node.get_type_name() == "Transpose" for node in network.get_ops())
 
 
 def batch_normalisations(network: ov.Model) -> list[ov.Node]:
-    """Nodes, first to last, that normalise by statistics over the whole batch, as batch norm does in training alone.
+    """Nodes, first to last, that normalise by statistics over the whole batch, as batch norm does only in training.
 
-    Normalisation within each picture, as instance norm has it in use, too, is none of them.
+    Normalisation within each picture, such as instance norm, is not meant: it is part of the network in use, too.
     """
     return [node for node in network.get_ordered_ops() if 0 in _normalised_axes(node)]
 
 
 def with_constant_statistics(network: ov.Model, tensors: Sequence[NDArray[np.float32]]) -> ov.Model:
-    """The network with the statistics of its batch norms taken once and for all: over `tensors`, inputs (1, ...) of it.
+    """The network with constant statistics in its batch norms, computed over `tensors`, inputs (1, ...) of the network.
 
-    One after another, as a norm changes what all later ones see.
+    They are computed for one norm after another, because each changes the inputs of all later ones.
 
     Raises:
         InputError: There are no inputs.
@@ -70,7 +70,7 @@ def with_constant_statistics(network: ov.Model, tensors: Sequence[NDArray[np.flo
         attributes = node.get_attributes()
         factor = np.ones_like(mean)
         if attributes["normalize_variance"]:
-            variance = np.maximum(square - mean**2, 0)  # rounding takes that of a constant below 0
+            variance = np.maximum(square - mean**2, 0)  # by rounding, the variance of a constant may be below 0
             inside = str(attributes["eps_mode"]).lower() == "inside_sqrt"
             eps = attributes["eps"]
             factor = 1 / (np.sqrt(variance + eps) if inside else np.sqrt(variance) + eps)
@@ -82,7 +82,7 @@ def with_constant_statistics(network: ov.Model, tensors: Sequence[NDArray[np.flo
 
 
 def _normalised_axes(node: ov.Node) -> NDArray[np.int64]:
-    """The axes, from 0, that a node takes its statistics over; none for what is no normalisation with axes that are known."""
+    """The axes, from 0, that a node takes its statistics over; none if it is no normalisation, or its axes are not constant."""
     if node.get_type_name() != "MVN" or node.get_input_size() < 2 or not _is_constant(node.input_value(1)):
         return np.empty(0, np.int64)
     rank = node.get_input_partial_shape(0).rank
@@ -103,7 +103,7 @@ def _means(
 
 
 def _push(node: ov.Node) -> bool:
-    """Put a node before the transposition that feeds it, if that can be; or let two transpositions cancel out."""
+    """Move a node before the transposition that feeds it, or cancel two transpositions; whether either was possible."""
     kind = node.get_type_name()
     inputs = [value.get_node() for value in node.input_values()]
     turned = [source for source in inputs if source.get_type_name() == "Transpose"]
@@ -144,7 +144,7 @@ def _push(node: ov.Node) -> bool:
 
 
 def _unturned(source: ov.Node, order: NDArray[np.int64]) -> ov.Output | ov.Node | None:
-    """What becomes `source` by a transposition with `order`; None if that takes work."""
+    """The value that a transposition with `order` turns into `source`; None if it would have to be computed."""
     if source.get_type_name() == "Transpose":
         return source.input_value(0) if np.array_equal(_constant(source, 1).data, order) else None
     if source.get_type_name() != "Constant":

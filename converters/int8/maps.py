@@ -1,4 +1,4 @@
-"""How alike the maps of two networks are, channel by channel: scale, offset and place included, and the worst channel counts.
+"""Likeness of the maps of two networks: each channel is compared by scale, offset and place, and the worst channel counts.
 
 Legend: maps (B, C, h, w); outputs, one array each; runs, one picture or batch each.
 """
@@ -18,33 +18,34 @@ Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 Runs = Sequence[Sequence[Float]]
 
-# Channels of one output that are of one kind, and so of one order of size: keypoints, background, PAFs or tags. Other outputs
-# are of one kind throughout.
+# Numbers of channels of each kind (keypoints, background, PAFs or tags) in an output, by its number of channels. Values of one
+# kind are of one order of magnitude. In other outputs, all channels are of one kind.
 KINDS = {19: (18, 1), 34: (17, 17), 57: (18, 1, 38)}
 
-# A channel that varies less than this part of what its kind does (root mean square) is measured by that part: the ankles of a
-# portrait are ripples, which any rounding changes. Good INT8 networks, and a portrait: 0.91 with it, 0.40 without.
+# Some channels are nearly flat on some photos, such as the ankles on a portrait, and rounding changes all of what is left. The
+# variation of a channel therefore counts as at least this part of that of its kind (root mean square). On a portrait, good INT8
+# networks have a likeness of 0.91 with this rule, and of 0.40 without.
 QUIET = 0.3
-# Yet down to this part of its kind, a channel is dead, or upside down, whose factor is below that: rounding that has nothing to
-# do with the channel leaves its factor as it is.
+# Rounding changes flat channels, but not their factors. So a channel that varies by at least the first of these parts of what
+# its kind does is dead, or upside down, if its factor is below the second.
 SILENT = 0.01
 DEAD = 0.2
-# And a kind of which no more than rounding is left, as a part of its largest value, says nothing at all.
+# A kind that varies by no more than this part of its largest value holds nothing but rounding errors, and proves nothing.
 CONSTANT = 1e-4
-# Least curvature of the error over a move by a cell, as a part of the variation, to tell a move by.
+# A move is measured only if the curvature of the error over moves by a cell is at least this part of the variation.
 MIN_CURVATURE = 0.01
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike the maps of a candidate are to those of a reference.
+    """Likeness of the maps of a candidate to those of a reference.
 
     Attributes:
         least: Of the worst channel, 1 - |a - b|^2 / |a - mean a|^2: 1 for equal maps, 0 for a constant in their place.
         where: That channel, in words.
-        low: Least factor between a channel and its reference; of quiet channels, those that are dead count alone.
-        high: The largest.
-        moved: Cells by which the channel that moved most did.
+        low: Least factor between a channel and its reference; quiet channels count only if they are dead.
+        high: The largest such factor.
+        moved: The largest move of a channel, in cells.
     """
 
     least: float
@@ -61,13 +62,13 @@ class Likeness:
 
 
 def kinds(channels: int) -> list[slice]:
-    """Where the kinds of channels of an output lie."""
+    """The channels of each kind, in an output with so many channels."""
     ends = accumulate(KINDS.get(channels, (channels,)), initial=0)
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def by_kind(values: Double, combine: np.ufunc | None = None) -> Double:
-    """`values` (C,), with the root mean square of its kind in the place of each; or what `combine` reduces a kind to."""
+    """For each of `values` (C,), the root mean square of its kind; or the reduction of its kind by `combine`."""
     result = np.empty(len(values))
     for kind in kinds(len(values)):
         part = values[kind]
@@ -79,8 +80,8 @@ def compare_maps(reference: Runs, candidate: Runs) -> Likeness:
     """Likeness over all runs together.
 
     Raises:
-        ModelError: The reference answers what is no number, or the candidate maps of other shapes.
-        InputError: The reference's maps are flat, so that nothing can be told by them.
+        ModelError: The reference's maps are not finite, or the candidate's have other shapes.
+        InputError: The reference's maps are flat, so that they prove nothing.
     """
     shapes, others = ([[maps.shape for maps in run] for run in runs] for runs in (reference, candidate))
     if shapes != others or not shapes:
@@ -90,13 +91,9 @@ def compare_maps(reference: Runs, candidate: Runs) -> Likeness:
         for index in range(len(shapes[0]))
     ]
     worst = min(found, key=lambda one: one.least if np.isfinite(one.least) else -np.inf)
-    # NumPy's least and largest keep NaN, which passes nothing.
-    low, high, moved = (
-        np.min([one.low for one in found]),
-        np.max([one.high for one in found]),
-        np.max([one.moved for one in found]),
-    )
-    return Likeness(worst.least, worst.where, float(low), float(high), float(moved))
+    # Unlike Python's, NumPy's minimum and maximum keep NaN, which passes no gate.
+    low, high, moved = np.array([(one.low, one.high, one.moved) for one in found]).T
+    return Likeness(worst.least, worst.where, float(low.min()), float(high.max()), float(moved.max()))
 
 
 def _compare_output(reference: list[Float], candidate: list[Float], index: int) -> Likeness:
@@ -112,7 +109,7 @@ def _compare_output(reference: list[Float], candidate: list[Float], index: int) 
             "nothing about any other network; give photos with people in them"
         )
     scale = np.maximum(variance, np.square(QUIET * typical))
-    with np.errstate(invalid="ignore", over="ignore"):  # of candidates that answer what is no number
+    with np.errstate(invalid="ignore", over="ignore"):  # candidates may answer NaN or infinity
         likeness = 1 - np.square(a - b).mean(axis=1) / scale
         factors = (centred * b).mean(axis=1) / variance.clip(np.finfo(np.float64).tiny)
     loud = variance >= np.square(QUIET * typical)
@@ -126,9 +123,9 @@ def _compare_output(reference: list[Float], candidate: list[Float], index: int) 
 
 
 def _moved(reference: list[Float], candidate: list[Float], axis: int, scale: Double) -> Double:
-    """(C,) cells by which each channel moved along an axis.
+    """The move (C,) of each channel along an axis, in cells.
 
-    By the top of the parabola through the errors beside the reference as it is, and moved by a cell either way.
+    It is the lowest point of a parabola through three errors: against the reference as it is, and moved by a cell either way.
     """
     errors = np.zeros((3, len(scale)))
     count = 0
@@ -149,5 +146,5 @@ def _moved(reference: list[Float], candidate: list[Float], axis: int, scale: Dou
 
 
 def channel_rows(maps: Float) -> Double:
-    """(C, B h w)."""
+    """Maps (B, C, h, w) as rows (C, B h w)."""
     return np.moveaxis(maps, 1, 0).reshape(maps.shape[1], -1).astype(np.float64)

@@ -10,7 +10,7 @@ import nncf
 import openvino as ov
 
 from converters.files import as_written
-from converters.int8.nncf import Recipe
+from converters.int8.recipe import Recipe
 from converters.int8.search import Attempt, Outcome
 from converters.int8.speed import ROUNDS, RUNS, Speed, measure_speeds, own_arithmetic
 from converters.trial import Trial
@@ -20,7 +20,7 @@ from edgepose.engines.openvino import Precision
 
 @dataclass(frozen=True)
 class Row:
-    """A network in the table: what it is, what it computes in, its size in bytes, and what the gate says of it."""
+    """A row of the table: a network, its arithmetic (None: the device's choice), its size in bytes, and the gate's figures."""
 
     name: str
     network: ov.Model
@@ -31,7 +31,7 @@ class Row:
 
 
 def write_report(name: str, trial: Trial, outcome: Outcome[Any], recipe: Recipe) -> str:
-    """FP32, FP16 and INT8 beside each other, what was tried, and what stayed in floating point at what cost."""
+    """A report that compares FP32, FP16 and INT8, and lists the attempts and the operations that stay in floating point."""
     own = own_arithmetic(outcome.floating, trial.model, trial.size)
     rows = _rows(trial, outcome, own)
     speeds = measure_speeds([(row.network, row.precision) for row in rows], trial.model, trial.size)
@@ -92,16 +92,12 @@ def _row(name: str, attempt: Attempt, status: str) -> Row:
 
 
 def _cost(chosen: Attempt, rows: list[Row], speeds: list[Speed]) -> list[str]:
-    """What stayed in floating point, and what that costs beside the refused network that is INT8 throughout."""
+    """The operations that stay in floating point, and their cost compared with the refused network that is all INT8."""
     time = {row.name: speed.latency_ms for row, speed in zip(rows, speeds, strict=True) if row.precision == "f32"}
     everything = time.get("INT8, all of it")
-    cost = (
-        ""
-        if everything is None
-        else f", which costs {100 * (time['INT8'] / everything - 1):.0f} % of latency beside INT8 alone"
-    )
-    count = f"{len(chosen.kept)} of the operations with weights"
-    return [f"In floating point stay {count}{cost}. Counted from the input: {chosen.where}."]
+    cost = f", which costs {100 * (time['INT8'] / everything - 1):.0f} % of latency beside INT8 alone" if everything else ""
+    kept = f"{len(chosen.kept)} of the operations with weights stay in floating point{cost}"
+    return [f"{kept}. Their places, counted from the input: {chosen.where}."]
 
 
 def _word(passed: bool) -> str:

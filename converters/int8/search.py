@@ -1,4 +1,4 @@
-"""How a network becomes INT8: by NNCF's recipe as it is, and if the gate refuses that, with parts in floating point.
+"""The search for an INT8 network: NNCF's plain recipe and, if the gate refuses that, parts in floating point.
 
 The search is bounded: at most `MAX_CANDIDATES` networks are quantised and judged.
 """
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from converters.files import as_written
 from converters.int8.gate import Gate, Result, Verdict
 from converters.int8.graph import batch_normalisations, channels_first, transpositions, with_constant_statistics
-from converters.int8.nncf import Recipe, by_sensitivity, quantise, weighted
+from converters.int8.nncf import quantise
+from converters.int8.recipe import Recipe
+from converters.int8.sensitivity import by_sensitivity, weighted
 from edgepose.errors import ModelError
 
 Float = NDArray[np.float32]
 
 MAX_CANDIDATES = 8
-# Of the groups of operations, the ones that INT8 hurts most are kept in floating point. A quarter stays in INT8 at least:
-# beyond that, nothing is gained from it.
+# The largest part of the groups of operations that may stay in floating point. With less than a quarter in INT8, nothing is
+# gained from it.
 MAX_FLOAT_SHARE = 0.75
 
 
@@ -32,10 +34,10 @@ class Attempt:
     """A network that was tried.
 
     Attributes:
-        name: What was done.
-        network: As it comes back from a file.
-        size: Of that file and its weights, bytes.
-        verdict: The gate's.
+        name: The way it was made, in words.
+        network: The network as it comes back from a file.
+        size: The size of that file and its weights, in bytes.
+        verdict: The verdict of the gate.
         kept: Names of operations with weights that stay in floating point, by the search.
         where: Their places among all operations with weights, such as "1-5, 155-159".
         runs: Whether it runs at all.
@@ -52,12 +54,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """How a search ended.
+    """The result of a search.
 
     Attributes:
-        floating: The floating-point network that INT8 has to stand beside: the one given, or that with constant statistics.
-        reference: What the gate measured of it.
-        folded: What the gate said of constant statistics, if there were others.
+        floating: The floating-point network that INT8 has to match: the one given, or the one with constant statistics.
+        reference: The gate's measurement of it.
+        folded: The gate's verdict on constant statistics, if the network computes statistics.
         attempts: INT8 networks, in the order of trial.
         chosen: The one that passed with the least in floating point; None if none did.
     """
@@ -84,14 +86,14 @@ def search(
         gate: Judges every candidate.
         tensors: Inputs to calibrate on.
         recipe: NNCF's options.
-        say: Gets a line on every step.
+        say: Called with a line of text for every step.
 
     Raises:
         InputError: The pictures prove nothing about a network, or there are no inputs to calibrate on.
     """
     reference = gate.measure(given)
     say(f"FP32: {gate.describe(reference)}")
-    gate.judge(reference, reference)  # raises, before the work, where the pictures prove nothing
+    gate.judge(reference, reference)  # raises an error where the pictures prove nothing
     attempts: list[Attempt] = []
 
     def attempt(name: str, network: ov.Model, kept: Sequence[str] = (), where: str = "") -> Attempt:
@@ -142,7 +144,7 @@ def search(
 
 
 def _spans(places: list[int]) -> str:
-    """Whole numbers, ascending, as "1-5, 9"."""
+    """Ascending whole numbers as text, such as "1-5, 9"."""
     starts = [place for place in places if place - 1 not in places]
     ends = [place for place in places if place + 1 not in places]
     return ", ".join(f"{start}-{end}" if start < end else str(start) for start, end in zip(starts, ends, strict=True))

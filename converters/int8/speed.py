@@ -1,4 +1,4 @@
-"""How fast networks are beside each other: in turns within one process, so that a busy moment falls on all of them alike."""
+"""Speeds of several networks, measured in turns within one process, so that other load slows all of them alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgepose.engines.openvino import Precision
 from edgepose.zoo.registry import Model
 
 ROUNDS = 9
-RUNS = 5  # one after another, and then as many for each request that the device takes at a time
+RUNS = 5  # one by one; and so many times the number of requests that the device takes at a time
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ def measure_speeds(networks: Sequence[tuple[ov.Model, Precision | None]], model:
         for index, (request, queue) in enumerate(zip(alone, together, strict=True)):
             times = [_seconds_of(request, pixels) for _ in range(RUNS)]
             rate = _rate_of(queue, pixels)
-            if turn:  # the first one fills caches
+            if turn:  # the first round only fills caches
                 latencies[index] += times
                 rates[index].append(rate)
     return [Speed(1000 * median(times), median(rate)) for times, rate in zip(latencies, rates, strict=True)]
 
 
 def own_arithmetic(network: ov.Model, model: Model, size: tuple[int, int]) -> str:
-    """What the processor computes in if the choice is its own, such as bf16."""
+    """The arithmetic that the processor chooses if nothing is prescribed, such as bf16."""
     compiled = engine_for(network, model, None).compiled((1, *size))
     return str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 

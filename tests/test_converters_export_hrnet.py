@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import edgepose
-from converters import hrnet
+from converters import export
 from edgepose.networks import HRNet
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,8 @@ def compact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def convert(variant: str, checkpoint: Path, output: Path, *options: str) -> int:
-    return hrnet.main(["--variant", variant, "--checkpoint", str(checkpoint), "--output", str(output), *SMALL, *options])
+    arguments = ["--variant", variant, "--checkpoint", str(checkpoint), "--output", str(output), *SMALL, *options]
+    return export.main(["hrnet", *arguments])
 
 
 def test_the_ir_needs_nothing_else(compact, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The HigherHRNet converter: an IR that runs by itself, with all that inference does to the maps in its graph."""
+"""The export of HigherHRNet: an IR that runs by itself, with all that inference does to the maps in its graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import edgepose
-from converters import command, higher_hrnet
+from converters import command, export
 from edgepose.networks import HigherHRNet, hrnet
 from edgepose.networks.checkpoints import load_higher_hrnet
 from edgepose.networks.hrnet import HRNetConfig, Stage
@@ -44,7 +44,8 @@ def folder(small: Path) -> Path:
 
 
 def run(checkpoint: Path, output: Path, *options: str) -> int:
-    return higher_hrnet.main(["--checkpoint", str(checkpoint), "--output", str(output), "--size", "64x96", *options])
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--size", "64x96", *options]
+    return export.main(["higher-hrnet", *arguments])
 
 
 def test_the_ir_needs_nothing_else(folder):
