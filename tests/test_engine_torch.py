@@ -165,7 +165,7 @@ def test_cuda_where_there_is_none(tiny, monkeypatch):
     with pytest.raises(edgepose.DeviceError, match="'cuda'; PyTorch finds here: cpu; CUDA needs an NVIDIA GPU"):
         TorchEngine(tiny, MODEL, device="cuda")
     # By name, too, and before anything is fetched.
-    monkeypatch.setattr("edgepose.estimator.fetch", lambda model: pytest.fail("fetched"))
+    monkeypatch.setattr("edgepose.loading.fetch", lambda model: pytest.fail("fetched"))
     with pytest.raises(edgepose.DeviceError, match="CUDA needs an NVIDIA GPU"):
         edgepose.PoseEstimator("hrnet-w32", device="cuda", detector=lambda image: [])
 
