@@ -17,32 +17,39 @@ NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, nam
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals are others on Windows")
 
 
+def run(script: str) -> str:
+    """What a script prints, in a process of its own: signals are the whole process's."""
+    head = "import signal\nfrom edgepose.process import ended_by_signals\n"
+    done = subprocess.run([sys.executable, "-c", head + script], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_signal_ends_and_a_second_is_not_heard(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    number = getattr(signal, name)
-    before = signal.signal(number, signal.SIG_DFL)
-    others = {each: signal.getsignal(getattr(signal, each)) for each in NAMES if each != name}
-    try:
-        finished = False
-        with ended_by_signals():
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(number)
-            signal.raise_signal(number)
-            finished = True
-        assert finished
-        assert signal.getsignal(number) is signal.SIG_DFL
-        assert others == {each: signal.getsignal(getattr(signal, each)) for each in others}
-    finally:
-        signal.signal(number, before)
+def test_a_signal_ends_and_a_second_is_not_heard(name: str) -> None:
+    script = (
+        f"number, names = signal.{name}, {NAMES}\n"
+        "signal.signal(number, signal.SIG_DFL)\n"
+        "before = [signal.getsignal(getattr(signal, each)) for each in names]\n"
+        "with ended_by_signals():\n"
+        "    try:\n"
+        "        signal.raise_signal(number)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('ended')\n"
+        "    signal.raise_signal(number)\n"
+        "    print('finished')\n"
+        "print(before == [signal.getsignal(getattr(signal, each)) for each in names])"
+    )
+    assert run(script) == "ended\nfinished\nTrue\n"
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with ended_by_signals():
-            signal.raise_signal(signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    script = (
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with ended_by_signals():\n"
+        "    signal.raise_signal(signal.SIGHUP)\n"
+        "print('alive')"
+    )
+    assert run(script) == "alive\n"
 
 
 def test_other_threads_leave_signals_alone() -> None:
