@@ -314,7 +314,9 @@ def test_a_run_asked_to_stop_ends_cleanly(tmp_path, number, monkeypatch):
     training_data.make(tmp_path)
 
     def ask(*_: object) -> float:
-        signal.getsignal(number)(number, None)  # as Python calls the handler when the signal comes
+        handler = signal.getsignal(number)
+        assert callable(handler)
+        handler(number, None)  # as Python calls it when the signal comes
         return 1.0
 
     monkeypatch.setattr(loop, "held_out_ap", ask)
