@@ -1,4 +1,4 @@
-"""How a trial is set up: what a network is calibrated on."""
+"""The set-up of a trial: the inputs that a network is calibrated on."""
 
 from __future__ import annotations
 
@@ -14,24 +14,14 @@ import tiny_models
 pytest.importorskip("nncf")
 
 from converters import trial
+from converters.pictures import network_input
 from edgepose.errors import InputError
-
-TOP_DOWN = """\
-task: top-down
-decoder: heatmaps
-skeleton: coco17
-colour: RGB
-layout: NCHW
-mean: [128, 128, 128]
-scale: [64, 64, 64]
-size: [64, 48]
-stride: 8
-"""
+from edgepose.zoo.registry import from_yaml
 
 
 @pytest.fixture
 def top_down(tmp_path: Path) -> Path:
-    return tiny_models.save(tmp_path, (17,), description=TOP_DOWN)
+    return tiny_models.save(tmp_path, (17,), description=tiny_models.TOP_DOWN)
 
 
 @pytest.fixture
@@ -51,10 +41,10 @@ def prepared(model: Path, images: Path, output: Path, *options: str) -> trial.Tr
 
 def test_a_top_down_model_is_calibrated_on_the_people_who_are_found(top_down, astronaut, tmp_path):
     tensors = prepared(top_down, astronaut, tmp_path / "out").tensors
-    assert {tensor.shape for tensor in tensors} == {(1, 3, 64, 48)}
-    whole = cv2.resize(cv2.imread(str(astronaut / "astronaut.png")), (48, 64), interpolation=cv2.INTER_AREA)
-    whole = (whole[..., ::-1].transpose(2, 0, 1) - np.float32(128)) / np.float32(64)
-    assert all(np.abs(tensor[0] - whole).mean() > 0.3 for tensor in tensors)  # crops, not the photo as a whole
+    assert {tensor.shape for tensor in tensors} == {(1, 3, 64, 32)}
+    whole = cv2.resize(cv2.imread(str(astronaut / "astronaut.png")), (32, 64), interpolation=cv2.INTER_AREA)
+    whole = network_input(whole[None], from_yaml("tiny", tiny_models.TOP_DOWN, "tests"))
+    assert all(np.abs(tensor - whole).mean() > 0.3 for tensor in tensors)  # crops, not the photo as a whole
 
 
 def test_a_top_down_model_is_calibrated_on_annotated_people(top_down, astronaut, tmp_path):
@@ -88,7 +78,11 @@ def test_photos_without_people_are_refused(top_down, tmp_path):
 @pytest.mark.parametrize("given", [("bottom-up", True), ("top-down", False)], ids=["bottom-up", "no-photos"])
 def test_annotations_of_calibration_photos_need_a_top_down_model_and_the_photos(given, astronaut, tmp_path):
     task, has_photos = given
-    model = tiny_models.save(tmp_path, (17,), description=TOP_DOWN) if task == "top-down" else tiny_models.save(tmp_path)
+    model = (
+        tiny_models.save(tmp_path, (17,), description=tiny_models.TOP_DOWN)
+        if task == "top-down"
+        else tiny_models.save(tmp_path)
+    )
     options = ["--calibration-annotations", "people.json", *(["--calibration", str(astronaut)] if has_photos else [])]
     with pytest.raises(InputError, match="expected a top-down model and --calibration"):
         prepared(model, astronaut, tmp_path / "out", *options)

@@ -9,7 +9,7 @@ from edgepose.once import Once
 
 
 def asked_by_threads(once: Once[object], count: int = 8) -> list[object]:
-    """What each of several threads gets that ask at the same time: the value or the error."""
+    """The values or errors that several threads get when they ask at the same time."""
     got: list[object] = []
     ready = threading.Barrier(count)
 

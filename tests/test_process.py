@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals a
 
 
 def run(script: str) -> str:
-    """What a script prints, in a process of its own: signals are the whole process's."""
+    """The output of a script in a process of its own, because a signal reaches the whole process."""
     head = "import signal\nfrom edgepose.process import ended_by_signals\n"
     done = subprocess.run([sys.executable, "-c", head + script], check=True, capture_output=True, text=True)
     return done.stdout

@@ -194,7 +194,7 @@ def test_the_guards_stand_there_too(tiny_estimator):
 
 
 def test_the_application_imports_no_server():
-    """What uvicorn alone has lies in one file, which the application does not need."""
+    """The application does not import the one file that needs uvicorn."""
     script = "import sys, edgepose.server.app; print('uvicorn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

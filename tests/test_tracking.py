@@ -151,7 +151,7 @@ def test_odd_clocks(timestamps: tuple[float, ...], skeleton: Skeleton) -> None:
 
 
 def smoothed_at(*timestamps: float) -> list[float]:
-    """Where the first keypoint of somebody who shakes comes to be at these times."""
+    """The smoothed places of the first keypoint of somebody who shakes, at these times."""
     tracker = Tracker(smooth=True)
     frames = [tracker.update(people((100 + 2 * (frame % 2), 300)), timestamp) for frame, timestamp in enumerate(timestamps)]
     return [float(frame.keypoints[0, 0, 0]) for frame in frames]

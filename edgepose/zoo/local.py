@@ -13,7 +13,7 @@ _SUFFIXES = (".xml", ".bin", ".onnx", ".onnx.data", ".onnx_data", ".pb", ".yaml"
 
 
 def model_files(model: object) -> list[Path]:
-    """Where the files of `model`, a path or a name of the zoo, are or may be; nothing is fetched.
+    """The places where the files of `model`, a path or a name of the zoo, are or may be; nothing is fetched.
 
     A model that is not one at all has none: whoever loads it says so.
     """

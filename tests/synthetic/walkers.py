@@ -122,7 +122,7 @@ def hidden(keypoints: NDArray[np.float64], height: NDArray[np.float64]) -> NDArr
 
 @dataclass(frozen=True)
 class Identities:
-    """How well identities were kept.
+    """The quality of identities over a clip.
 
     Attributes:
         idf1: IDF1 (Ristani et al., ECCV 2016 workshops) over the people who are not hidden.
