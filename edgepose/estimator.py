@@ -147,7 +147,7 @@ class PoseEstimator:
             for frame, poses in results:
                 if tracker is not None:
                     poses = tracker.update(poses, frame.timestamp)
-                yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses)
+                yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses, received=frame.received)
 
     def start(self, images: Sequence[Image]) -> list[Started]:
         """Start the network on `images`; call what is returned for each, for the people in it.

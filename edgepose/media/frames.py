@@ -26,12 +26,14 @@ class Frame:
         timestamp: Seconds, always growing: on the video's own clock in a file, since the first frame when live; 0 for
             pictures, which have no clock.
         path: The file that it came from, or the name of the source.
+        received: When a live frame came, in seconds of Unix time; None for files and pictures.
     """
 
     image: NDArray[np.uint8]
     index: int
     timestamp: float
     path: str
+    received: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(eq=False)
@@ -54,6 +56,8 @@ class Source:
         release: Is called by `close`, as often as that is.
         prefetch: The iterator that reads ahead in another thread, where there is one; `dropped` and `ready` ask it.
         files: The files or devices that it reads, by any name: none of them may be written to.
+        pixel_aspect: The width of a pixel over its height, when shown; 1 but for anamorphic videos.
+        sound: The video file whose sound belongs to the frames, or None.
     """
 
     name: str
@@ -66,6 +70,8 @@ class Source:
     release: Callable[[], object] = field(default=lambda: None, repr=False)
     prefetch: Prefetch[Frame] | None = field(default=None, repr=False)
     files: Sequence[Path] = field(default=(), repr=False)
+    pixel_aspect: float = 1.0
+    sound: Path | None = None
 
     @property
     def is_timed(self) -> bool:
