@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Image
 from edgepose.benchmark import Benchmark, benchmark
 from edgepose.cli.tables import benchmark_table
 from edgepose.estimator import PoseEstimator
@@ -28,7 +28,7 @@ FRAMES_OF_A_PHOTO = 60
 MAX_PHOTOS = 20
 
 
-def make_clip(photos: list[NDArray[np.uint8]], path: Path, frames: int) -> None:
+def make_clip(photos: list[Image], path: Path, frames: int) -> None:
     """Write a video in which each photo is panned over and zoomed into for two seconds."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
     for index in range(frames):

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from converters.int8.maps import by_kind, channel_rows
+from edgepose.arrays import Double, Float
 from edgepose.errors import ModelError
 
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
 Pairs = list[tuple[Double, Double]]
 """For each output, PyTorch's values and those of the converted network, (C, values) each."""
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Image
 from edgepose.engines import Engine, Opened
 from edgepose.engines import openvino as openvino_engine
 from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
@@ -24,8 +24,6 @@ from edgepose.pipelines import Options, make_pipeline
 from edgepose.poses import Poses
 from edgepose.zoo.registry import Model
 
-Float = NDArray[np.float32]
-Image = NDArray[np.uint8]
 Estimate = Callable[..., Poses]
 """From an image (H, W, 3) uint8 BGR to its people; for a top-down model, also with `boxes`."""
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from converters import command
 from converters.files import arriving, save_network, spare
 from converters.int8.gate import AccuracyGate, AgreementGate, Gate
 from converters.int8.graph import batch_normalisations, channels_first
 from converters.pictures import Estimate, InputSize, find_images, network_inputs
+from edgepose.arrays import Float
 from edgepose.engines.openvino import RT_INFO_KEY, read_network
 from edgepose.errors import InputError, ModelError
 from edgepose.evaluation import evaluate
@@ -43,7 +42,7 @@ class Trial:
     network: ov.Model
     size: tuple[int, int]
     gate: Gate[Any]
-    tensors: list[NDArray[np.float32]]
+    tensors: list[Float]
 
 
 def add_options(parser: argparse.ArgumentParser, *, by_ap_alone: bool = False) -> None:

@@ -10,17 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 from synthetic import plain_tags
 from synthetic.tagged_scenes import make_scene
 
+from edgepose.arrays import Float
 from edgepose.decoding import crowding
 from edgepose.decoding import tags as decoder
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES
 from edgepose.decoding.tags import decode_tags
 from edgepose.errors import InputError
-
-Float = NDArray[np.float32]
 
 
 def assert_same(heatmaps: Float, tags: Float, poses: Float, scores: Float, **options: Any) -> None:

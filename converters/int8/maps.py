@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Float
 from edgepose.errors import InputError, ModelError
 
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
 Runs = Sequence[Sequence[Float]]
 
 # Numbers of channels of each kind (keypoints, background, PAFs or tags) in an output, by its number of channels. Values of one

@@ -8,15 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from converters.int8.nncf import constant_value, quantise
 from converters.int8.recipe import Recipe
 from converters.pictures import check_inputs
-
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
+from edgepose.arrays import Double, Float
 
 WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 # Operations are ranked in groups of neighbours, each of which takes a compilation: of five hundred operations, one by one

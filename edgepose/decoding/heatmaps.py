@@ -9,9 +9,8 @@ import math
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.arrays import Double, Float, Ints
+from edgepose.arrays import Double, Float, Int32, Ints
 from edgepose.decoding import DecodedPoses, SizedBy
 from edgepose.errors import InputError, ModelError
 from edgepose.kernels.jit import kernel
@@ -143,7 +142,7 @@ def _rate(keypoints: Float, scores: Float, min_score: np.float32, stride: np.flo
 
 
 @kernel
-def _decode(heatmaps: Float, bits: NDArray[np.int32], blur: Float) -> tuple[Float, Float]:
+def _decode(heatmaps: Float, bits: Int32, blur: Float) -> tuple[Float, Float]:
     """The kernel of `decode_heatmaps`; refined by DARK if `blur` has taps.
 
     `bits` is the same memory. Read as integers, floats above 0 keep their order, those below 0 are below it, and NaN is above

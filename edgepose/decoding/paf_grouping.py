@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.arrays import Float, Ints
+from edgepose.arrays import Float, Int32, Ints, Uint8
 from edgepose.kernels.jit import fused_kernel as kernel
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
 
@@ -258,7 +258,7 @@ def _field_at(
 
 
 @kernel
-def _mark_quiet(field_x: Float, field_y: Float, quiet: NDArray[np.uint8]) -> None:
+def _mark_quiet(field_x: Float, field_y: Float, quiet: Uint8) -> None:
     """Mark with 1 each cell c (flat) if all vectors from c-1 to c+2 on both axes are too short for a sample to count."""
     height, width = field_x.shape
     # Beyond the edges the field repeats the edges, so those cells count as quiet.
@@ -282,7 +282,7 @@ def _locate_samples(
     end_y: Float,
     width: int,
     ratio: int,
-    cells: NDArray[np.int32],
+    cells: Int32,
 ) -> None:
     """Fill `cells` (SAMPLES, m) with the cell (flat) of the second of the four taps of each inner sample, for each end."""
     half = np.float32(0.5)

@@ -8,9 +8,8 @@ that can hold a peak; peaks of one type closer than `radius` are merged.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.arrays import Float, Ints
+from edgepose.arrays import Bools, Float, Int32, Ints
 from edgepose.kernels.jit import kernel
 
 # The most peaks of one keypoint type in a frame; the strongest are kept. A crowd has a few dozen, noise has hundreds.
@@ -77,7 +76,7 @@ def find_peaks(
 
 
 @kernel
-def _find_candidates(heatmap: Float, lowest: np.float32, cells: NDArray[np.int32]) -> int:
+def _find_candidates(heatmap: Float, lowest: np.float32, cells: Int32) -> int:
     """Put the cells (y, x) that may hold a peak into `cells`, row by row; returns their number."""
     height, width = heatmap.shape
     high = np.empty(width, np.bool_)
@@ -106,7 +105,7 @@ def _find_candidates(heatmap: Float, lowest: np.float32, cells: NDArray[np.int32
 @kernel
 def _evaluate(
     heatmap: Float,
-    cells: NDArray[np.int32],
+    cells: Int32,
     count: int,
     weights: Float,
     patch: Float,
@@ -150,10 +149,10 @@ def _evaluate(
 
 @kernel
 def _collect(
-    cells: NDArray[np.int32],
+    cells: Int32,
     count: int,
     block: Float,
-    higher: NDArray[np.bool_],
+    higher: Bools,
     threshold: np.float32,
     peaks: Float,
     found: int,

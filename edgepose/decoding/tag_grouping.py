@@ -7,9 +7,8 @@ those of associative embedding (arXiv 1611.05424) as HigherHRNet (arXiv 1908.103
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.arrays import Double, Float, Ints
+from edgepose.arrays import Double, Float, Int32, Ints
 from edgepose.kernels.jit import kernel
 
 # The most maxima of one keypoint type, of which the highest are kept, and the most people that further keypoints may join.
@@ -296,9 +295,7 @@ def fill_missing(heatmaps: Float, tags: Float, members: Ints, fill_threshold: fl
 
 
 @kernel
-def _best_place(
-    heatmap: Float, tags: Float, k: int, mean: Float, best: Float, best_row: NDArray[np.int32], distance: Float
-) -> int:
+def _best_place(heatmap: Float, tags: Float, k: int, mean: Float, best: Float, best_row: Int32, distance: Float) -> int:
     """The first place where height less rounded tag distance is highest; -1 if it is a number nowhere.
 
     `best`, `best_row` and `distance` (w,) are for its own use: columns side by side, so that all runs in vector registers.

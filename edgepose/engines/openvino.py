@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import openvino as ov
 import platformdirs
-from numpy.typing import NDArray
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
+from edgepose.arrays import Float, Image
 from edgepose.engines import padded
 from edgepose.errors import DeviceError, InputError, ModelError
 from edgepose.zoo.registry import Model, from_yaml
@@ -113,12 +113,12 @@ class _Request:
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
         self._is_waited_for = True  # Nothing was started since somebody last waited.
-        self._input: NDArray[np.uint8] = self._request.get_input_tensor().data
+        self._input: Image = self._request.get_input_tensor().data
         # A shape that is known before the run keeps its memory from run to run.
         self._fixed = all(output.partial_shape.is_static for output in compiled.outputs)
         self._outputs = self._look_up() if self._fixed else []
 
-    def start(self, batch: NDArray[np.uint8]) -> None:
+    def start(self, batch: Image) -> None:
         """Start on a copy of `batch`, when the run before has ended, whose outputs nobody took."""
         if not self._is_waited_for:
             with suppress(RuntimeError):  # It was that run's, and nobody asked.
@@ -127,14 +127,14 @@ class _Request:
         self._is_waited_for = False
         self._request.start_async()
 
-    def wait(self, count: int) -> list[NDArray[np.float32]]:
+    def wait(self, count: int) -> list[Float]:
         """Copies of the outputs, of the first `count` pictures, when they are there."""
         self._request.wait()
         self._is_waited_for = True
         outputs = self._outputs if self._fixed else self._look_up()
         return [np.array(output[:count], np.float32) for output in outputs]
 
-    def _look_up(self) -> list[NDArray[np.float32]]:
+    def _look_up(self) -> list[Float]:
         return [tensor.data for tensor in self._request.output_tensors]
 
 
@@ -158,11 +158,11 @@ class Pending:
         self._free = free
         self._count = count
         self._name = name
-        self._outputs: list[NDArray[np.float32]] | None = None
+        self._outputs: list[Float] | None = None
         self._error: Exception | None = None
         self._request = request
 
-    def result(self) -> list[NDArray[np.float32]]:
+    def result(self) -> list[Float]:
         """The outputs, each (B, C, h, w) float32, in the order of the model.
 
         Called again, it gives the same ones, or raises the same error.
@@ -246,7 +246,7 @@ class OpenVINOEngine:
         # Each shape's compiled network with its idle requests (list.pop and list.append are atomic).
         self._compiled: OrderedDict[Shape, tuple[ov.CompiledModel, list[_Request]]] = OrderedDict()
 
-    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+    def submit(self, batch: Image) -> Pending:
         """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns.
 
         Raises:
@@ -266,7 +266,7 @@ class OpenVINOEngine:
             raise _failure(self._name, error) from error
         return pending
 
-    def infer(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def infer(self, batch: Image) -> list[Float]:
         """Run the network on `batch` (B, H, W, 3) uint8 BGR; each output is (B, C, h, w) float32."""
         return self.submit(batch).result()
 

@@ -7,9 +7,8 @@ keypoints. Its exact variant takes up to twice as long as the one here (benchmar
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.arrays import Double, Image
+from edgepose.arrays import Double, Image, Int32
 from edgepose.kernels.jit import kernel
 
 WEIGHT_BITS = 11  # OpenCV's: 255 times two weights stays within 32 bits
@@ -78,9 +77,7 @@ def _scale(
 
 
 @kernel
-def _taps(
-    count: int, size: int, line: tuple[float, float, float], repeat_edges: bool
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _taps(count: int, size: int, line: tuple[float, float, float], repeat_edges: bool) -> tuple[Int32, Int32]:
     """For each of `count` places among `size` pixels: the first of two neighbours (count,), and the weights of both (count, 2).
 
     A neighbour beyond the edges has no weight.

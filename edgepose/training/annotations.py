@@ -12,9 +12,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from edgepose.arrays import Float, Uint8
 from edgepose.errors import InputError, SourceError
 from edgepose.skeleton import COCO17, OPENPOSE18
 
@@ -67,10 +67,10 @@ class Photo:
     width: int
     height: int
     source: str
-    keypoints: NDArray[np.float32]
-    states: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    areas: NDArray[np.float32]
+    keypoints: Float
+    states: Uint8
+    boxes: Float
+    areas: Float
     crowds: tuple[Crowd, ...]
 
 
@@ -242,7 +242,7 @@ def _checked_runs(runs: dict[str, Any], width: int, height: int) -> dict[str, An
     return runs
 
 
-def _to_openpose(points: NDArray[np.float32], unlabelled: list[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _to_openpose(points: Float, unlabelled: list[int]) -> tuple[Float, Uint8]:
     """One person's 17 COCO points (x, y, visibility) as 18 keypoints and states."""
     coco_states = np.where(points[:, 2] > 0, LABELLED, ABSENT).astype(np.uint8)
     coco_states[unlabelled] = UNLABELLED

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from edgepose.arrays import Double, Float
 from edgepose.skeleton import OPENPOSE18
 from edgepose.training.annotations import LABELLED, Photo
 from edgepose.training.targets import PeopleInCrop
@@ -29,7 +29,7 @@ ROTATION_DEG = 40.0
 BACKGROUND_SHARE = 0.1  # of crops are centred anywhere, not on somebody
 GREY_SHARE = 0.05
 
-Affine = NDArray[np.float64]  # (2, 3)
+Affine = Double  # (2, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Look:
         colour: 1 keeps the colours, 0 makes it grey.
     """
 
-    gains: NDArray[np.float32]
+    gains: Float
     contrast: float
     brightness: float
     colour: float

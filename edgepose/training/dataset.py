@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 from tqdm import tqdm
 
+from edgepose.arrays import Double, Image, Uint8
 from edgepose.errors import InputError, SourceError
 from edgepose.training.annotations import Photo, refuse
 from edgepose.training.augmentation import draw_crop, draw_look, invert, move_people, pack_looks
@@ -154,13 +154,13 @@ class Batches:
                     future.cancel()
 
 
-def _to_reduced(photo: Photo, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _to_reduced(photo: Photo, image: Image) -> Double:
     """(2, 3) affine map from pixels of the photo to those of its decoded, perhaps reduced image."""
     x, y = image.shape[1] / photo.width, image.shape[0] / photo.height
     return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5]])
 
 
-def _seen(to_image: NDArray[np.float64], crop: int, height: int, width: int) -> tuple[slice, slice]:
+def _seen(to_image: Double, crop: int, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of an image that a crop looks at, with a margin for interpolation."""
     corners = np.array([(x, y, 1) for x in (0, crop) for y in (0, crop)]) @ to_image.T
     x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (width - 1, height - 1))
@@ -168,7 +168,7 @@ def _seen(to_image: NDArray[np.float64], crop: int, height: int, width: int) -> 
     return slice(y0, max(y0 + 1, min(y1, height))), slice(x0, max(x0 + 1, min(x1, width)))
 
 
-def _canvases(windows: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]) -> NDArray[np.uint8]:
+def _canvases(windows: Sequence[tuple[Image, Uint8 | None]]) -> Image:
     """(B, H, W, 4): images at the top left of canvases of one size, the rest grey; their crowds in the fourth layer."""
     height, width = (-(-max(image.shape[i] for image, _ in windows) // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for i in (0, 1))
     canvases = np.empty((len(windows), height, width, 4), np.uint8)
@@ -181,7 +181,7 @@ def _canvases(windows: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8] | Non
     return canvases
 
 
-def _crowd_mask(photo: Photo, height: int, width: int) -> NDArray[np.uint8]:
+def _crowd_mask(photo: Photo, height: int, width: int) -> Uint8:
     """(height, width): 255 inside the outlines of a photo's crowds, or inside the boxes of those that have none."""
     mask = np.zeros((height, width), np.uint8)
     scale = np.array([width / photo.width, height / photo.height] * 2)

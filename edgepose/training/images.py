@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Image
 from edgepose.errors import SourceError
 
 
@@ -82,9 +82,9 @@ class ImageCache:
         self._max_side = max_side
         self._left = max_bytes
         self._lock = threading.Lock()
-        self._images: dict[str, NDArray[np.uint8]] = {}
+        self._images: dict[str, Image] = {}
 
-    def read(self, name: str) -> NDArray[np.uint8]:
+    def read(self, name: str) -> Image:
         """(H, W, 3) uint8 BGR, no side longer than `max_side`.
 
         Raises:
@@ -101,7 +101,7 @@ class ImageCache:
                 image = self._images.get(name, image)
         return image
 
-    def _decode(self, name: str) -> NDArray[np.uint8]:
+    def _decode(self, name: str) -> Image:
         data = np.frombuffer(self._store.read(name), np.uint8)
         # Labels are in the pixels of the file: the EXIF orientation is not looked at, as COCO's tools do not.
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from edgepose.arrays import Double, Float, Uint8
 from edgepose.skeleton import OPENPOSE18, PAF_CHANNELS, PAF_LIMBS
 from edgepose.training.annotations import LABELLED, UNLABELLED
 
@@ -83,10 +83,10 @@ class PeopleInCrop:
         to_photo: (2, 3) affine map from crop pixels to pixels of the photo.
     """
 
-    keypoints: NDArray[np.float32]
-    states: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    to_photo: NDArray[np.float64]
+    keypoints: Float
+    states: Uint8
+    boxes: Float
+    to_photo: Double
 
 
 def list_marks(crops: Sequence[PeopleInCrop]) -> Marks:
@@ -189,7 +189,7 @@ def _centres(count: int, device: torch.device) -> Tensor:
     return STRIDE * (torch.arange(count, device=device) + 0.5) - 0.5
 
 
-def _to_unit_square(box: NDArray[np.float32]) -> NDArray[np.float64]:
+def _to_unit_square(box: Float) -> Double:
     """(2, 3) affine map that takes `box` (x0, y0, x1, y1), grown by half, to [-1, 1]."""
     centre = (box[:2].astype(np.float64) + box[2:]) / 2
     half = np.maximum((box[2:].astype(np.float64) - box[:2]) * BOX_GROWTH, _MIN_BOX_PX) / 2
