@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from converters import command
 from converters.files import spare
-from edgepose.errors import InputError
 from edgepose.zoo import registry
 from edgepose.zoo.registry import Model
 
@@ -68,8 +67,8 @@ def _add_common_options(parser: argparse.ArgumentParser, entry: Model) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help=".pth, .pt, .tar, .safetensors or .npz")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for NAME.xml and NAME.bin")
     parser.add_argument("--name", type=command.file_name, help="of the files (default: NETWORK_VARIANT)")
-    about = f"usual input size (default: {'x'.join(map(str, entry.size))})"
-    parser.add_argument("--size", type=command.size, default=entry.size, metavar="HxW", help=about)
+    height, width = entry.size
+    command.add_input_size(parser, f"usual size of the network's input (default: {width}x{height})", entry.size)
     for option, default, what in (
         ("--min-score", entry.min_score, "score of a keypoint"),
         ("--min-confidence", entry.min_confidence, "confidence of a person"),
@@ -89,10 +88,9 @@ def _export(options: argparse.Namespace) -> None:
     name = options.name or f"{options.network}{variant}".replace("-", "_")
     spare(options.output, name, [options.checkpoint, *options.photos])
     entry = registry.get(ENTRIES[options.network])
-    if any(side % entry.multiple for side in options.size):
-        raise InputError(f"--size is {'x'.join(map(str, options.size))}; expected multiples of {entry.multiple}")
+    command.check_input_size(*options.input_size, entry.multiple)
     model = replace(
-        entry, name=name, size=options.size, min_score=options.min_score, min_confidence=options.min_confidence,
+        entry, name=name, size=options.input_size, min_score=options.min_score, min_confidence=options.min_confidence,
         source=options.source, licence=options.licence,
         files=(), conversion=None, gflops=None, ap=None, ap_protocol=None, notes=None,
     )  # fmt: skip

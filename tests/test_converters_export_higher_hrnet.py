@@ -44,7 +44,7 @@ def folder(small: Path) -> Path:
 
 
 def run(checkpoint: Path, output: Path, *options: str) -> int:
-    arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--size", "64x96", *options]
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--input-size", "96x64", *options]
     return export.main(["higher-hrnet", *arguments])
 
 
@@ -89,7 +89,7 @@ def test_bad_input_is_one_line_and_no_file(small, tmp_path, capsys):
         (tmp_path / "other.pth", [], "missing"),
         (tmp_path / "nowhere.pth", [], "nowhere.pth"),
         (small, ["--variant", "w48"], "the file is of HigherHRNet-W8, the network is HigherHRNet-W48"),
-        (small, ["--size", "100x96"], "multiples of 32"),
+        (small, ["--input-size", "96x100"], "multiples of 32"),
     ]
     for path, options, message in cases:
         assert run(path, tmp_path / "ir", *options) == 1

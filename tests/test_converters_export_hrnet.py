@@ -12,7 +12,7 @@ from edgepose.networks import HRNet
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--size", "64x64"]
+SMALL = ["--input-size", "64x64"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_another_network_is_refused(compact, tmp_path, capsys):
 
 
 def test_sides_are_multiples_of_the_deepest_stride(compact, tmp_path, capsys):
-    assert convert("w32-compact", compact, tmp_path / "ir", "--size", "64x48") == 1
+    assert convert("w32-compact", compact, tmp_path / "ir", "--input-size", "48x64") == 1
     assert "multiples of 32" in capsys.readouterr().err
     assert not (tmp_path / "ir").exists()
 
