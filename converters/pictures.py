@@ -5,8 +5,7 @@ Calibration data are recorded in that pipeline, at the point where they enter th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import openvino as ov
 
 from edgepose.arrays import Float, Image
 from edgepose.engines import Engine, Opened
-from edgepose.engines import openvino as openvino_engine
 from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
 from edgepose.errors import InputError, SourceError
 from edgepose.evaluation import LEAST_SCORE
@@ -99,18 +97,6 @@ def check_inputs(tensors: Sequence[Float]) -> list[Float]:
             "photos with people in them by --calibration, or a larger --subset"
         )
     return list(tensors)
-
-
-@contextmanager
-def no_compiled_left_behind() -> Iterator[None]:
-    """Keep OpenVINO from caching compiled networks, as none of the networks that are tried here is opened again."""
-    core = openvino_engine._core()
-    before = core.get_property("CACHE_DIR")
-    core.set_property({"CACHE_DIR": ""})
-    try:
-        yield
-    finally:
-        core.set_property({"CACHE_DIR": before})
 
 
 class _Recorder:

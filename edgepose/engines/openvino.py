@@ -7,21 +7,19 @@ ever made in Python.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
-import platformdirs
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from edgepose.arrays import Float, Image
 from edgepose.engines import padded
+from edgepose.engines.openvino_core import core
 from edgepose.errors import DeviceError, InputError, ModelError
 from edgepose.zoo.registry import Model, from_yaml
 
@@ -35,48 +33,12 @@ RT_INFO_KEY = "edgepose"
 # Compiled shapes kept; the least recently used goes. A folder of photos has four or five of the aspect buckets.
 MAX_COMPILED_SHAPES = 8
 
-# Of compiled networks on disk. Each shape of a network takes 5 to 100 MB, and OpenVINO never removes any.
-MAX_CACHE_BYTES = 1 << 30
-
 Shape = tuple[int, int, int]  # B, H, W
-
-
-@cache
-def _core() -> ov.Core:
-    core = ov.Core()
-    folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_oldest(folder, MAX_CACHE_BYTES)
-        core.set_property({"CACHE_DIR": str(folder)})
-    except OSError as error:
-        _log.info("compiled models are not kept: %s", error)
-    return core
-
-
-def remove_oldest(folder: Path, most_bytes: int) -> None:
-    """Delete the files below a folder that nobody has used for longest, until the rest has at most so many bytes.
-
-    A file that cannot be deleted, or that another process deletes meanwhile, is passed over.
-    """
-    files: list[tuple[float, int, str]] = []  # When it was last used, its size, its path.
-    for parent, _, names in os.walk(folder):
-        for path in (os.path.join(parent, name) for name in names):
-            with suppress(OSError):
-                status = os.lstat(path)
-                files.append((max(status.st_mtime, status.st_atime), status.st_size, path))
-    size = sum(file[1] for file in files)
-    for _, bytes_, path in sorted(files):
-        if size <= most_bytes:
-            break
-        with suppress(OSError):
-            os.unlink(path)
-            size -= bytes_
 
 
 def available_devices() -> list[str]:
     """Names of the devices that OpenVINO can use here, such as CPU and GPU."""
-    return list(_core().available_devices)
+    return list(core().available_devices)
 
 
 def read_network(path: Path) -> ov.Model:
@@ -92,7 +54,7 @@ def read_network(path: Path) -> ov.Model:
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise ModelError(f"{path} lacks its weights; expected {path.with_suffix('.bin').name} beside it")
     try:
-        return _core().read_model(path)
+        return core().read_model(path)
     except Exception as error:  # OpenVINO raises RuntimeError and others, in many lines
         raise ModelError(f"{path} cannot be read as a model; is it whole? OpenVINO says: {_gist(error)}") from error
 
@@ -306,14 +268,14 @@ class OpenVINOEngine:
 
 def _compiled(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.CompiledModel:
     try:
-        return _core().compile_model(network, device, properties)
+        return core().compile_model(network, device, properties)
     except Exception:
         if device != "CPU" or all(op.get_type_name() != "FakeQuantize" for op in network.get_ops()):
             raise
         # OpenVINO 2026.4 cannot compile quantised networks for ARM cores without dot products of INT8, such as those of a
         # Raspberry Pi 4 (tests/arm.py: "object is not initialized"). Told to leave the quantisation as it is, it computes the
         # same in floats.
-        compiled = _core().compile_model(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
+        compiled = core().compile_model(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
         _log.info("this processor has no INT8 kernels for the network: its quantised layers run in floats")
         return compiled
 
@@ -359,7 +321,7 @@ def _checked_device(device: str) -> str:
     # To list the devices is to load the plugins of all kinds of them, of GPUs and NPUs, too: 10 MB and more, and 50 ms.
     if device == "CPU":
         with suppress(RuntimeError):
-            _core().get_property(device, "FULL_DEVICE_NAME")
+            core().get_property(device, "FULL_DEVICE_NAME")
             return device
     present = available_devices()
     # "GPU.1" is one of several; "AUTO:GPU,CPU" and the like choose among the devices by themselves.

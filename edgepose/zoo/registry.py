@@ -9,21 +9,16 @@ from __future__ import annotations
 import difflib
 import functools
 import platform
-import re
-import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
 from edgepose.errors import ModelError, UnknownModelError
 from edgepose.zoo.decoders import DECODERS, Task
-
-SkeletonName = Literal["openpose18", "coco17"]
-Colour = Literal["BGR", "RGB"]
-Layout = Literal["NCHW", "NHWC"]
+from edgepose.zoo.fields import FILE_FIELDS, MODEL_FIELDS, REQUIRED, Colour, Layout, SkeletonName, checked, shown
 
 DEFAULT = "default"
 """The alias of the model that is used where nobody asks for another."""
@@ -168,7 +163,7 @@ def get(name: str) -> Model:
         near = difflib.get_close_matches(name, [*table, *models], n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise UnknownModelError(
-            f"no model {_shown(name)} in the zoo; {guess}`edgepose models list` shows all, "
+            f"no model {shown(name)} in the zoo; {guess}`edgepose models list` shows all, "
             "and a path to an .xml, .onnx or .pb file is a model too"
         )
     return models[name]
@@ -212,7 +207,7 @@ def from_yaml(name: str, text: str, where: str) -> Model:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ModelError(f"{where}: expected YAML, got {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{where}: expected a mapping of fields such as task and decoder, got {_shown(content)}")
+        raise ModelError(f"{where}: expected a mapping of fields such as task and decoder, got {shown(content)}")
     return parse(name, content, where)
 
 
@@ -229,9 +224,9 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
     Raises:
         ModelError: A field is unknown, missing or of the wrong type, or two contradict each other.
     """
-    values = _checked(fields, _MODEL_FIELDS, _REQUIRED, where)
+    values = checked(fields, MODEL_FIELDS, REQUIRED, where)
     values["files"] = tuple(
-        ModelFile(**_checked(file, _FILE_FIELDS, ("name",), f"{where}: files[{index}]"))
+        ModelFile(**checked(file, FILE_FIELDS, ("name",), f"{where}: files[{index}]"))
         for index, file in enumerate(values.get("files", ()))
     )
     model = Model(name=name, **values)
@@ -248,7 +243,7 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
     }
     for field, (found, expected) in contradictions.items():
         if found:
-            raise ModelError(f"{where}: {field} is {_shown(getattr(model, field))}, expected {expected}")
+            raise ModelError(f"{where}: {field} is {shown(getattr(model, field))}, expected {expected}")
     return model
 
 
@@ -269,103 +264,3 @@ def _zoo() -> tuple[dict[str, Model], dict[str, dict[str, Any]]]:
     table = yaml.load(Path(__file__).with_name("models.yaml").read_text(encoding="utf-8"), Loader=loader)
     models = {name: parse(name, fields, f"models.yaml: {name}") for name, fields in table["models"].items()}
     return models, table["aliases"]
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
-
-
-def _shown(value: object) -> str:
-    """The value as an error quotes it: on one line, and short however large it is."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # Python refuses to print a whole number of more than 4,300 digits
-        return "a number of thousands of digits"
-
-
-# What each field takes: in words, for errors, and as a check.
-
-_Check = Callable[[Any], bool]
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
-
-
-def _share(value: Any) -> bool:
-    return _number(value) and 0 <= value <= 1
-
-
-def _whole(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 40
-
-
-def _list(item: _Check, length: int | None = None) -> _Check:
-    return lambda value: isinstance(value, list | tuple) and length in (None, len(value)) and all(map(item, value))
-
-
-def _matching(pattern: str) -> _Check:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
-
-
-def _one_of(literal: Any) -> tuple[str, _Check]:
-    choices = get_args(literal)
-    return " or ".join(choices), lambda value: value in choices
-
-
-_MODEL_FIELDS: dict[str, tuple[str, _Check]] = {
-    "task": _one_of(Task),
-    "decoder": (" or ".join(DECODERS), lambda value: isinstance(value, str) and value in DECODERS),
-    "skeleton": _one_of(SkeletonName),
-    "colour": _one_of(Colour),
-    "layout": _one_of(Layout),
-    "mean": ("three numbers", _list(_number, 3)),
-    "scale": ("three positive numbers", _list(lambda value: _number(value) and value > 0, 3)),
-    "size": ("height and width, two positive whole numbers", _list(_whole, 2)),
-    "stride": ("a positive whole number", _whole),
-    "multiple": ("a positive whole number", _whole),
-    "person_label": ("a whole number of 0 or more", lambda value: _whole(value, least=0)),
-    "min_score": ("a number from 0 to 1", _share),
-    "min_confidence": ("a number from 0 to 1", _share),
-    "detector": ("text", _text),
-    "outputs": ("a list of channel counts, such as [19, 38]", _list(_whole)),
-    "files": ("a list of files, each with its fields", _list(lambda value: isinstance(value, dict))),
-    "gflops": ("a number", _number),
-    "ap": ("a number, in percent", _number),
-    "ap_protocol": ("text", _text),
-    "licence": ("text", _text),
-    "source": ("text", _text),
-    "conversion": ("text", _text),
-    "notes": ("text", _text),
-}
-_REQUIRED = ("task", "decoder", "colour", "layout", "mean", "scale", "size", "stride")
-_FILE_FIELDS: dict[str, tuple[str, _Check]] = {
-    "name": ("a plain file name", _matching(r"\w[\w.-]*")),
-    "url": ("an http or https address", _matching(r"https?://\S+")),
-    "size": ("bytes, a positive whole number", _whole),
-    "checksum": (
-        "sha256:, sha384: or sha256-prefix: and then 64, 96 or 8 lower-case hex digits",
-        _matching(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha256-prefix:[0-9a-f]{8}"),
-    ),
-}
-
-
-def _checked(
-    given: Mapping[str, object], expectations: dict[str, tuple[str, _Check]], required: tuple[str, ...], where: str
-) -> dict[str, Any]:
-    """Those values of `given` that are not None, lists as tuples."""
-    values = {field: value for field, value in given.items() if value is not None}
-    for field, value in values.items():
-        if field not in expectations:
-            raise ModelError(f"{where}: unknown field {_shown(field)}, expected one of {', '.join(expectations)}")
-        expected, check = expectations[field]
-        if not check(value):
-            raise ModelError(f"{where}: {field} is {_shown(value)}, expected {expected}")
-    for field in required:
-        if field not in values:
-            raise ModelError(f"{where}: field {field} is missing, expected {expectations[field][0]}")
-    return {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
