@@ -1,4 +1,4 @@
-"""COCO AP of a model over input heights and keypoint thresholds, and who is shown: what the defaults are chosen by.
+"""COCO AP of a model over input heights and keypoint thresholds, and the least confidence of the people to show.
 
     python benchmarks/accuracy.py --annotations person_keypoints.json --images DIR [--model M] [--heights 256 368]
         [--min-scores 0.05 0.1 0.2] [--boxes annotations] [--precision f32] [--json PATH]

@@ -1,4 +1,4 @@
-"""Frames a second against the way it is done today: the same weights in eager PyTorch, and decoding in plain Python.
+"""Frames a second, against the same weights in eager PyTorch with decoding in plain Python.
 
     python benchmarks/eager.py PHOTOS --checkpoint C --models fp32.xml int8.xml [--width W] [--height H] [--json PATH]
 

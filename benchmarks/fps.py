@@ -1,4 +1,4 @@
-"""End-to-end frames a second against the bare network's, over a 720p clip made from photos that are panned and zoomed.
+"""End-to-end frames a second against the bare network's, over a 720p clip made of photos that are panned and zoomed.
 
     python benchmarks/fps.py PHOTOS [--models M ...] [--height H] [--frames N] [--json PATH]
 
@@ -43,7 +43,7 @@ def make_clip(photos: list[Image], path: Path, frames: int) -> None:
 
 
 def overhead(figures: Benchmark) -> float:
-    """How much longer a single frame takes than its network: pre-processing and decoding, at the median."""
+    """The median time of a single frame beyond its network, for pre-processing and decoding, as a part of the network's."""
     median = {stage: float(np.median(times)) for stage, times in figures.stages.items()}
     return (median["pre"] + median["decode"]) / median["network"]
 

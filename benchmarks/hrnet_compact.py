@@ -1,4 +1,4 @@
-"""What a small HRNet costs on a CPU: candidate layouts for the variant "w32-compact", measured against HRNet-W32.
+"""Speed of small HRNets on a CPU: candidate layouts for the variant "w32-compact", measured against HRNet-W32.
 
     python benchmarks/hrnet_compact.py --threads 2 --rounds 60 --json hrnet_compact.json
 

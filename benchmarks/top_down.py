@@ -1,4 +1,4 @@
-"""What everything but the network costs in top-down estimation, and what a batch gains.
+"""Cost of everything but the network in top-down estimation, and the gain of batches.
 
     python benchmarks/top_down.py --model hrnet_w32_int8.xml [--people 1 4 12] [--batches 1 4] [--precision f32] [--device cuda]
         [--json PATH]

@@ -1,4 +1,4 @@
-"""Parts that the programs of this folder share: types of arguments, checks, and the way from an error to an exit status.
+"""Parts that the programs of this folder share: types of arguments, checks, and exit statuses.
 
 Exit status: 0 done; 1 the work failed, with one line on stderr; 2 wrong usage; 130 interrupted. A failed run leaves no file.
 """

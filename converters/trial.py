@@ -1,4 +1,4 @@
-"""A model, the pictures that calibrate it, and the gate that it has to pass: the common part of `fold` and `quantize`."""
+"""The common part of `fold` and `quantize`: a model, the pictures that calibrate it, and the gate that it has to pass."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def showable_text(text: str) -> str:
 
 
 def _bare(address: str) -> str:
-    """An address after its scheme, without what is secret."""
+    """An address after its scheme, without its secrets."""
     host = re.split(r"[/?#\\]", address, maxsplit=1)[0]
     port = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else "0"
     if "@" in host and (stray := list(_STRAY_AT.finditer(address, len(host)))):

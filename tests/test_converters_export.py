@@ -39,7 +39,7 @@ def run(checkpoint: Path, output: Path, *options: str) -> int:
 
 
 @pytest.mark.parametrize("precision", ["FP16", "FP32"])
-def test_the_ir_needs_nothing_else(checkpoint, tmp_path, capsys, precision):
+def test_the_ir_runs_without_any_other_file(checkpoint, tmp_path, capsys, precision):
     assert run(checkpoint, tmp_path / "ir", "--precision", precision) == 0
     assert "differs from PyTorch by max" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "ir").iterdir()) == ["small.bin", "small.xml"]
@@ -50,7 +50,7 @@ def test_the_ir_needs_nothing_else(checkpoint, tmp_path, capsys, precision):
         assert isinstance(estimator(frame), edgepose.Poses)
 
 
-def test_half_precision_is_half_the_size(checkpoint, tmp_path):
+def test_half_precision_takes_half_the_bytes(checkpoint, tmp_path):
     for precision in ("FP16", "FP32"):
         assert run(checkpoint, tmp_path / precision, "--precision", precision) == 0
     sizes = [(tmp_path / precision / "small.bin").stat().st_size for precision in ("FP16", "FP32")]
@@ -112,7 +112,7 @@ def test_bad_input_is_one_line_and_no_file(checkpoint, tmp_path, capsys):
     assert not (tmp_path / "ir").exists()
 
 
-def test_unwritable_output(checkpoint, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_refused(checkpoint, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert run(checkpoint, tmp_path / "file" / "ir") == 1
     assert "cannot be written" in capsys.readouterr().err

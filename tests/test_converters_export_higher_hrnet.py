@@ -37,7 +37,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def folder(small: Path) -> Path:
-    """What the converter makes of it."""
+    """The IR that the converter makes of it."""
     pytest.importorskip("onnx")
     assert run(small, small.parent / "ir", "--precision", "FP32", "--onnx") == 0
     return small.parent / "ir"
@@ -48,7 +48,7 @@ def run(checkpoint: Path, output: Path, *options: str) -> int:
     return export.main(["higher-hrnet", *arguments])
 
 
-def test_the_ir_needs_nothing_else(folder):
+def test_the_ir_runs_without_any_other_file(folder):
     assert sorted(p.name for p in folder.iterdir()) == [f"{NAME}.{suffix}" for suffix in ("bin", "onnx", "xml", "yaml")]
     for suffix in ("xml", "onnx"):
         estimator = edgepose.PoseEstimator(folder / f"{NAME}.{suffix}")

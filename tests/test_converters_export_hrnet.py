@@ -28,7 +28,7 @@ def convert(variant: str, checkpoint: Path, output: Path, *options: str) -> int:
     return export.main(["hrnet", *arguments])
 
 
-def test_the_ir_needs_nothing_else(compact, tmp_path, capsys):
+def test_the_ir_runs_without_any_other_file(compact, tmp_path, capsys):
     assert convert("w32-compact", compact, tmp_path / "ir", "--onnx") == 0
     assert capsys.readouterr().out.count("differs from PyTorch by max") == 4  # two files, on noise and on a photo
     names = [f"hrnet_w32_compact.{suffix}" for suffix in ("bin", "onnx", "xml", "yaml")]

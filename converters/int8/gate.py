@@ -281,7 +281,7 @@ def _words(keypoint: str) -> str:
 
 
 class _Tapped:
-    """An engine that keeps its first runs."""
+    """An engine that keeps its first runs, for their maps."""
 
     def __init__(self, engine: OpenVINOEngine) -> None:
         self._engine = engine

@@ -153,6 +153,7 @@ def _unturned(source: ov.Node, order: Ints) -> ov.Output | ov.Node | None:
 
 
 def _undoes(second: Ints, first: Ints) -> bool:
+    """Whether a transposition with the order `second` undoes one with the order `first`."""
     return np.array_equal(first[second], np.arange(len(first)))
 
 

@@ -101,10 +101,10 @@ def decode_heatmaps(heatmaps: Float, *, refinement: Refinement = "quarter") -> t
 
 
 def merge_mirrored(heatmaps: Float, mirrored: Float, skeleton: Skeleton) -> Float:
-    """The mean of `heatmaps` (B, K, h, w) and of those that the mirrored crops gave, brought back (the flip test).
+    """The mean of `heatmaps` (B, K, h, w) and of those that the mirrored crops gave, turned back (the flip test).
 
-    Back means: mirrored, left and right keypoints swapped, and moved right by one cell, because a cell stands for the first
-    of its pixels, which in the mirrored crop is the last.
+    They are mirrored, left and right keypoints are swapped, and all is moved right by one cell, because a cell stands for the
+    first of its pixels, which in the mirrored crop is the last.
 
     Raises:
         InputError: The two do not have the same shape, or not the skeleton's K.
@@ -240,6 +240,7 @@ def _parabola(patch: Double) -> tuple[float, float]:
 
 @kernel
 def _merge(heatmaps: Float, mirrored: Float, flip: Ints) -> Float:
+    """The kernel of `merge_mirrored`; `flip` (K,) has the index of each keypoint's mirror image."""
     crops, types, height, width = heatmaps.shape
     merged = np.empty((crops, types, height, width), np.float32)
     for b in range(crops):

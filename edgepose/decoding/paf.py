@@ -14,7 +14,7 @@ import numpy as np
 from edgepose.arrays import Float, Ints, Maps
 from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy
 from edgepose.decoding.bicubic import axis_taps, block_weights
-from edgepose.decoding.crowding import NowAndThen
+from edgepose.decoding.log_filter import NowAndThen
 from edgepose.decoding.paf_grouping import MAX_PEOPLE, group_people
 from edgepose.decoding.paf_peaks import MAX_PEAKS, find_peaks
 from edgepose.errors import InputError, ModelError

@@ -80,7 +80,7 @@ def group_people(
     Returns:
         The number of people, and whether there were more than `MAX_PEOPLE`.
     """
-    # The tuples are made here, as a call from Python takes microseconds longer with tuples than with plain arrays.
+    # The tuples are made here, because a call from Python takes microseconds longer with tuples than with plain arrays.
     taps = Taps(columns, column_weights, rows, row_weights)
     limbs = _LIMBS.shape[0]
     owner = np.full(peaks.shape[:2], -1, np.int64)

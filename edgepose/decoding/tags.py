@@ -13,7 +13,7 @@ import numpy as np
 
 from edgepose.arrays import Float, Ints, Maps
 from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy
-from edgepose.decoding.crowding import NowAndThen
+from edgepose.decoding.log_filter import NowAndThen
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
 from edgepose.errors import InputError, ModelError
 from edgepose.geometry import cells_to_pixels
@@ -50,7 +50,7 @@ class TagDecoder:
     sized_by: ClassVar[SizedBy] = "short side"
 
     def __init__(self, model: Model, output_channels: tuple[int, ...], min_score: float) -> None:
-        # One output, as two of the same channels could not be told apart.
+        # One output, because two with the same number of channels could not be told apart.
         if output_channels != (2 * KEYPOINTS,):
             raise ModelError(
                 f"the outputs of {model.name} have {list(output_channels)} channels and fit no decoder of tags; expected one "
@@ -124,7 +124,7 @@ def warm_up() -> None:
     heatmaps = np.zeros((KEYPOINTS, 1, 7), np.float32)
     heatmaps[:, 0, ::6] = 1
     tags = np.zeros_like(heatmaps)
-    tags[0, 0, 6] = 10  # two noses, and then two of everything for one of them, so that all is called
+    tags[0, 0, 6] = 10  # two noses, then two of everything for one of them: all kernels are called
     decode_tags(heatmaps, tags)
 
 

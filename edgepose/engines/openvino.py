@@ -1,4 +1,4 @@
-"""Networks on OpenVINO: reads .xml, .onnx and frozen .pb, folds the pre-processing in, compiles for the shapes that come.
+"""The engine on OpenVINO: reads .xml, .onnx and frozen .pb, folds the pre-processing in, and compiles for each input shape.
 
 The compiled network takes (B, H, W, 3) uint8 BGR. Colour order, mean, scale and layout are part of it, so no float picture is
 ever made in Python.
@@ -60,7 +60,7 @@ def read_network(path: Path) -> ov.Model:
 
 
 def described(network: ov.Model, path: Path) -> Model | None:
-    """What a model made by edgepose's converters says of itself, or None."""
+    """The description that a model made by edgepose's converters carries; None if it has none."""
     if not network.has_rt_info(RT_INFO_KEY):
         return None
     return from_yaml(path.stem, str(network.get_rt_info(RT_INFO_KEY).value), str(path))
@@ -74,7 +74,7 @@ class _Request:
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
-        self._is_waited_for = True  # Nothing was started since somebody last waited.
+        self._is_waited_for = True  # nothing was started since the last wait
         self._input: Image = self._request.get_input_tensor().data
         # A shape that is known before the run keeps its memory from run to run.
         self._fixed = all(output.partial_shape.is_static for output in compiled.outputs)
@@ -83,7 +83,7 @@ class _Request:
     def start(self, batch: Image) -> None:
         """Start on a copy of `batch`, when the run before has ended, whose outputs nobody took."""
         if not self._is_waited_for:
-            with suppress(RuntimeError):  # It was that run's, and nobody asked.
+            with suppress(RuntimeError):  # an error of that run, whose result nobody asked for
                 self._request.wait()
         np.copyto(self._input, batch)
         self._is_waited_for = False
@@ -107,10 +107,10 @@ class Pending:
     failed; or with this object, if nobody asks, or whoever did was interrupted.
 
     Args:
-        request: What runs it.
+        request: The request that runs it.
         free: The idle requests.
-        count: Of the pictures in it that were asked for.
-        name: Of the model, for errors.
+        count: The number of its pictures that were asked for.
+        name: The model's, for errors.
     """
 
     _request: _Request | None = None  # None as soon as it is given back
@@ -234,7 +234,7 @@ class OpenVINOEngine:
 
     @property
     def requests(self) -> int:
-        """How many runs at a time the device is best fed with, by what has been compiled so far; 1 before that."""
+        """The number of runs at a time that keeps the device busy, by the shapes compiled so far; 1 before that."""
         return self._requests
 
     def compiled(self, shape: Shape) -> ov.CompiledModel:

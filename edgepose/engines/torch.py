@@ -1,4 +1,4 @@
-"""Networks on PyTorch: for CUDA, and for machines without OpenVINO. Runs checkpoints as they are, unconverted.
+"""The engine on PyTorch, for CUDA and for machines without OpenVINO: runs checkpoints as they are, unconverted.
 
 Pixels travel as uint8; colour order, mean and scale are applied on the device.
 """
@@ -83,7 +83,7 @@ class PendingTensors:
 def _to_host(outputs: list[Tensor], name: str) -> list[Float]:
     try:
         return [output.float().cpu().numpy() for output in outputs]
-    except RuntimeError as error:  # What failed on CUDA shows here.
+    except RuntimeError as error:  # a run that failed on CUDA shows it here
         raise _failure(name, outputs[0].device, error) from error
 
 

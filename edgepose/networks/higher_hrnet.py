@@ -49,7 +49,7 @@ class HigherHRNet(HRNetTrunk):
 
 
 class FinalMaps(nn.Module):
-    """HigherHRNet with what its inference does to the maps: one output (B, 2 K, H / 2, W / 2), ready to be decoded.
+    """HigherHRNet and the last steps of its inference, in one output (B, 2 K, H / 2, W / 2), ready to be decoded.
 
     As in the published code, the coarse output is brought to the resolution of the fine one (bilinear); the K heatmaps are
     the mean of both, and the K tags behind them those of the coarse one.

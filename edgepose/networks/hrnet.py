@@ -1,4 +1,4 @@
-"""HRNet (arXiv 1902.09212): branches at strides 4, 8, 16 and 32 side by side, which keep exchanging what they see.
+"""HRNet (arXiv 1902.09212): branches at strides 4, 8, 16 and 32 side by side, which exchange their features again and again.
 
 Attributes are named as in the published checkpoints, so that their state dicts load as they are. Two quirks of those
 are kept for the same reason: where the exchange goes down by several steps, only the last convolution widens the
@@ -236,7 +236,7 @@ def _stage(stage: Stage, channels: tuple[int, ...], low_blocks: BlockKind, last_
 
 
 def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleList:
-    """What brings the branches of one stage to the channels of the next, the new branch being the last."""
+    """The layers that bring the branches of one stage to the channels of the next, the new branch being the last."""
     steps: list[nn.Module] = []
     for index, outputs in enumerate(after):
         if index == len(before):
@@ -249,7 +249,7 @@ def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleLis
 
 
 def _exchange(channels: tuple[int, ...], source: int, target: int) -> nn.Module:
-    """What brings branch `source` to the resolution and the channels of branch `target`."""
+    """The layers that bring branch `source` to the resolution and the channels of branch `target`."""
     inputs, outputs = channels[source], channels[target]
     if source == target:
         return nn.Identity()

@@ -1,4 +1,4 @@
-"""`python -m edgepose.training`: parses, checks all inputs, trains."""
+"""The command `python -m edgepose.training`: it checks all inputs before it trains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edgepose.zoo.local import model_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 the work failed, 2 wrong usage."""
+    """Run the command line; returns the exit status: 0 done, 1 the work failed, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
@@ -134,9 +134,9 @@ def _device(name: str) -> torch.device:
 
 
 def _on_signals() -> Callable[[], bool]:
-    """Asks for a clean stop at the first SIGINT, SIGTERM or SIGHUP; the next one acts as usual, but for SIGHUP.
+    """A function that says whether SIGINT, SIGTERM or SIGHUP came. After the first, the next SIGINT or SIGTERM acts as usual.
 
-    That comes when the terminal is closed, and often twice.
+    SIGHUP, which comes when the terminal is closed, often comes twice.
     """
     seen: list[int] = []
     closed = getattr(signal, "SIGHUP", None)  # Windows has none.

@@ -1,4 +1,4 @@
-"""How a photo becomes a crop: drawn on the host as an affine map, applied on the device, a whole batch at once.
+"""Crops of photos: each is drawn on the host, as an affine map, and a whole batch is cut on the device at once.
 
 Affine maps are (2, 3) matrices between pixels whose centres lie at integers.
 """
@@ -56,7 +56,7 @@ def draw_crop(rng: np.random.Generator, photo: Photo, size: int) -> tuple[Affine
     # Drawn always, so that what follows does not depend on the photo.
     on_somebody, who, share = rng.random(), rng.random(), np.exp(rng.uniform(*np.log(PERSON_SHARE)))
     labelled = photo.states == LABELLED
-    people = np.flatnonzero(labelled.any(axis=1))  # Of some, nobody looked at anything.
+    people = np.flatnonzero(labelled.any(axis=1))  # of some people nothing is labelled
     if len(people) and on_somebody >= BACKGROUND_SHARE:
         person = people[int(who * len(people))]
         points = photo.keypoints[person][labelled[person]]
@@ -78,7 +78,7 @@ def draw_crop(rng: np.random.Generator, photo: Photo, size: int) -> tuple[Affine
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """Random colours."""
+    """A random look."""
     gains = np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
     grey = rng.random() < GREY_SHARE
     colour = 0.0 if grey else rng.uniform(0.6, 1.3)
@@ -142,5 +142,5 @@ def colour_crops(crops: Tensor, looks: Tensor) -> Tensor:
 
 
 def pack_looks(looks: list[Look]) -> Tensor:
-    """(B, 6) of `colour_crops`."""
+    """The looks (B, 6) that `colour_crops` takes."""
     return torch.tensor([[*look.gains.tolist(), look.contrast, look.brightness, look.colour] for look in looks])

@@ -1,4 +1,4 @@
-"""Batches of crops with their marks, each a function of the seed and the step alone: no state to save or to lose."""
+"""Batches of crops with their marks. Each is a function of the seed and the step alone, so that there is no state to save."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CANVAS_MULTIPLE = 32
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B crops before they are cut and drawn; see `cut_crops`, `colour_crops` and `targets` for what the parts are."""
+    """The B crops of a step, not yet cut and drawn; the parts are those of `cut_crops`, `colour_crops` and `targets`."""
 
     canvases: Tensor
     to_canvas: Tensor
@@ -41,9 +41,7 @@ class Batch:
 
 
 def check_images(photos: Sequence[Photo], store: ImageStore, cache: ImageCache, workers: int) -> None:
-    """Look at every image once: all are there, decode, and have the size that the annotations say.
-
-    What is decoded stays in the cache, so that the time is not lost.
+    """Check that every image is there, decodes, and has the size that the annotations say; all that fits stays in the cache.
 
     Raises:
         SourceError: Some do not; all problems are counted, a few are named.
@@ -88,7 +86,7 @@ class Batches:
     """Training batches by step. Sources of photos are drawn from by their shares, and their photos equally often.
 
     Args:
-        photos: What to draw from.
+        photos: The photos to draw from.
         cache: Their images.
         batch_size: B.
         crop: Side of the crops.

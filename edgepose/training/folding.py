@@ -15,8 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgepose.networks import LightweightOpenPose
 
-# Of the backbone: what they see, edges and textures, they have learned from many more photos, and at their resolution they
-# take a quarter of the time.
+# The first blocks of the backbone stay as they are: they have learned edges and textures from many more photos, and at their
+# resolution they would take a quarter of the time.
 FIXED_BLOCKS = 3
 
 
@@ -64,7 +64,7 @@ def _normalised(network: nn.Module) -> Iterator[tuple[nn.Sequential, str, str]]:
 
 
 def _paths(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """The same by their paths from the network."""
+    """Every such convolution and its batch norm, by their paths from the network."""
     names = {id(module): name for name, module in network.named_modules()}
     for parent, name, following in _normalised(network):
         yield f"{names[id(parent)]}.{name}", f"{names[id(parent)]}.{following}"

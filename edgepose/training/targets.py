@@ -1,4 +1,4 @@
-"""What the network is taught: heatmaps and part affinity fields (PAFs) of labelled people, and where they are unknown.
+"""Target maps: heatmaps and part affinity fields (PAFs) of labelled people, and the cells where they are unknown.
 
 Legend: B crops of a batch, K = 18 keypoints, h x w cells of `STRIDE` pixels; the centre of cell i is pixel
 `STRIDE * (i + 0.5) - 0.5`. Maps hold 57 channels: K heatmaps, the background, 38 PAF channels in the order of
@@ -47,7 +47,7 @@ _LIMB_OF_PAIR = [PAF_CHANNELS.index((2 * pair, 2 * pair + 1)) for pair in range(
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What is to be drawn into the maps of B crops, as flat lists in crop pixels.
+    """The labels of B crops, as flat lists in crop pixels, from which `draw_targets` and `draw_weights` make maps.
 
     Attributes:
         points: (J, 2) labelled keypoints.

@@ -1,4 +1,4 @@
-"""The fields of a model's description: what each takes, in words, for errors, and as a check."""
+"""The fields of a model's description, each with its check, and with the words for what it takes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,11 @@ FILE_FIELDS: dict[str, tuple[str, _Check]] = {
 def checked(
     given: Mapping[str, object], expectations: dict[str, tuple[str, _Check]], required: tuple[str, ...], where: str
 ) -> dict[str, Any]:
-    """Those values of `given` that are not None, lists as tuples."""
+    """The values of `given` that are not None, lists as tuples.
+
+    Raises:
+        ModelError: A field is unknown, missing or not as expected.
+    """
     values = {field: value for field, value in given.items() if value is not None}
     for field, value in values.items():
         if field not in expectations:

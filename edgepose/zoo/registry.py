@@ -36,7 +36,7 @@ stride: 8               # the output maps are this many times smaller
 """
 
 MAX_YAML_CHARACTERS = 64 * 1024
-"""No description comes near this; a longer one is refused unread."""
+"""The longest description that is read; none comes near it."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Alias:
         name: Such as `fast`.
         model: The zoo's name of the model on this processor.
         height: Height of the network's input in pixels; None: the model's own.
-        detector: What finds the people for a top-down model; None: the model's own.
+        detector: The model that finds the people for a top-down one; None: the model's own.
         ap: COCO keypoint AP in percent; models.yaml says how it was measured.
         ms: Milliseconds for a frame; likewise.
-        purpose: What to choose it for.
+        purpose: The use that it is for.
     """
 
     name: str
@@ -86,8 +86,8 @@ class Model:
 
     Attributes:
         name: The zoo's name, or the stem of the model's file.
-        task: Whether it sees the whole image, one person, or finds the people.
-        decoder: What turns its outputs into keypoints or boxes.
+        task: "bottom-up" (keypoints in the whole image), "top-down" (of one person in a crop) or "detector" (boxes).
+        decoder: The name of the decoder that turns its outputs into keypoints or boxes.
         colour: Channel order that the network was trained on.
         layout: Of the network's input.
         mean: In the order of `colour`; the network sees (x - mean) / scale, x from 0 to 255.
@@ -100,7 +100,7 @@ class Model:
         outputs: Channels of each output that counts; empty where nobody says.
         min_score: Least score of a keypoint, unless the caller says otherwise.
         min_confidence: Least confidence of a person, likewise.
-        detector: What finds the people for a top-down model, unless the caller says otherwise: a name of the zoo.
+        detector: The model of the zoo that finds the people for a top-down one, unless the caller says otherwise.
         files: The first is the one to open.
         gflops: Two per multiply-add, at `size`.
         ap: COCO keypoint AP, percent; `ap_protocol` says of which images and how.
