@@ -64,12 +64,13 @@ def add_input_size(parser: argparse._ActionsContainer, about: str, default: tupl
     parser.add_argument("--size", type=refuse, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
-def check_input_size(height: int, width: int, multiple: int) -> None:
-    """Check that a network takes an input of this size.
+def check_input_size(size: tuple[int, int], multiple: int) -> None:
+    """Check that a network takes an input of this size, (height, width).
 
     Raises:
         InputError: A side is no multiple of `multiple`.
     """
+    height, width = size
     if height % multiple or width % multiple:
         raise InputError(f"--input-size is {width}x{height}; expected multiples of {multiple}")
 

@@ -14,7 +14,7 @@ from edgepose.media.files import unwritable
 from edgepose.media.outputs import check_file, check_folder
 
 
-def spare(folder: Path, name: str, inputs: Sequence[Path]) -> None:
+def check_outputs(folder: Path, name: str, inputs: Sequence[Path]) -> None:
     """Make sure that NAME.xml, NAME.bin and so on can be written in `folder`, and that none of them is one of `inputs`.
 
     Raises:

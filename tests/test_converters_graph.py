@@ -100,6 +100,6 @@ def test_axes_that_are_computed_are_left_alone():
     assert transpositions(channels_first(given)) == 1
 
 
-def test_no_inputs_are_a_clear_error():
+def test_no_inputs_are_refused():
     with pytest.raises(InputError, match="nothing to calibrate on"):
         with_constant_statistics(network(norm_axes=(0, 1, 2)), [])

@@ -27,7 +27,7 @@ def test_an_alias_is_the_file_of_its_model() -> None:
     [({"backend": "tensorrt"}, "backend is 'tensorrt'"), ({"hint": "fast"}, "hint is 'fast'")],
     ids=["backend", "hint"],
 )
-def test_choices_that_there_are_not(tmp_path: Path, option: dict[str, str], message: str) -> None:
+def test_unknown_choices_are_refused(tmp_path: Path, option: dict[str, str], message: str) -> None:
     with pytest.raises(edgepose.InputError, match=message):
         open_model(tiny_models.save(tmp_path), **option)  # type: ignore[arg-type]
 

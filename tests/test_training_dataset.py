@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import training_data
 
+pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("pycocotools", reason="training needs pycocotools")
+
 from edgepose.errors import InputError
 from edgepose.training import dataset
 from edgepose.training.annotations import read_annotations

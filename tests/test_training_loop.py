@@ -287,7 +287,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
     assert "002.png is missing" in error
     assert command.main([*arguments(tmp_path, "--steps", "1"), "--device", "nonsense"]) == 1
-    assert "device 'nonsense' cannot be used" in capsys.readouterr().err
+    assert "there is no device 'nonsense'; PyTorch finds here: cpu" in capsys.readouterr().err
     assert command.main([*arguments(tmp_path, "--steps", "1"), "--fold-norms"]) == 1
     assert "needs trained weights; give them with --init" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:

@@ -157,14 +157,7 @@ def _fill_missing(members: Ints, people: int, a: int, b: int, i: int, j: int) ->
 
 
 @kernel
-def _score_pairs(
-    field_x: Float,
-    field_y: Float,
-    taps: Taps,
-    starts: Float,
-    ends: Float,
-    scored: Pairs,
-) -> int:
+def _score_pairs(field_x: Float, field_y: Float, taps: Taps, starts: Float, ends: Float, scored: Pairs) -> int:
     """Find the pairs of starts (n, 5) and ends (m, 5) with enough samples that count, and the mean of these samples.
 
     Fills `scored` (at least n * m), in order of starts, then ends; returns the number of pairs.
@@ -236,13 +229,7 @@ def _score_pairs(
 
 
 @kernel
-def _field_at(
-    field_x: Float,
-    field_y: Float,
-    taps: Taps,
-    x: np.uintp,
-    y: np.uintp,
-) -> tuple[np.float32, np.float32]:
+def _field_at(field_x: Float, field_y: Float, taps: Taps, x: np.uintp, y: np.uintp) -> tuple[np.float32, np.float32]:
     """The field's vector at an upsampled pixel."""
     column, weights = taps.columns[x], taps.column_weights
     wa, wb, wc, wd = weights[x, 0], weights[x, 1], weights[x, 2], weights[x, 3]
@@ -275,15 +262,7 @@ def _mark_quiet(field_x: Float, field_y: Float, quiet: Uint8) -> None:
 
 
 @kernel
-def _locate_samples(
-    start_x: float,
-    start_y: float,
-    end_x: Float,
-    end_y: Float,
-    width: int,
-    ratio: int,
-    cells: Int32,
-) -> None:
+def _locate_samples(start_x: float, start_y: float, end_x: Float, end_y: Float, width: int, ratio: int, cells: Int32) -> None:
     """Fill `cells` (SAMPLES, m) with the cell (flat) of the second of the four taps of each inner sample, for each end."""
     half = np.float32(0.5)
     cells_per_pixel = np.float32(1 / ratio)

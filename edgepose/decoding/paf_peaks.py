@@ -30,14 +30,7 @@ LANES = 32
 
 
 @kernel
-def find_peaks(
-    heatmaps: Float,
-    weights: Float,
-    threshold: float,
-    radius: float,
-    peaks: Float,
-    counts: Ints,
-) -> int:
+def find_peaks(heatmaps: Float, weights: Float, threshold: float, radius: float, peaks: Float, counts: Ints) -> int:
     """Find the peaks of each map.
 
     Args:
@@ -103,15 +96,7 @@ def _find_candidates(heatmap: Float, lowest: np.float32, cells: Int32) -> int:
 
 
 @kernel
-def _evaluate(
-    heatmap: Float,
-    cells: Int32,
-    count: int,
-    weights: Float,
-    patch: Float,
-    rows: Float,
-    block: Float,
-) -> None:
+def _evaluate(heatmap: Float, cells: Int32, count: int, weights: Float, patch: Float, rows: Float, block: Float) -> None:
     """The surface in the pixels of each cell and one around; outside the map it is minus infinity."""
     height, width = heatmap.shape
     size = weights.shape[0]
@@ -148,15 +133,7 @@ def _evaluate(
 
 
 @kernel
-def _collect(
-    cells: Int32,
-    count: int,
-    block: Float,
-    higher: Bools,
-    threshold: np.float32,
-    peaks: Float,
-    found: int,
-) -> int:
+def _collect(cells: Int32, count: int, block: Float, higher: Bools, threshold: np.float32, peaks: Float, found: int) -> int:
     """Add the peaks in `block` to the `found` so far, or put them in the places of weaker ones; returns the number found."""
     ratio = block.shape[0] - 2
     for v in range(1, ratio + 1):

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgepose.arrays import Float, Ints, Maps
-from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy
+from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy, check_type
 from edgepose.decoding.log_filter import NowAndThen
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
 from edgepose.errors import InputError, ModelError
@@ -70,12 +70,7 @@ class TagDecoder:
 
 
 def decode_tags(
-    heatmaps: Maps,
-    tags: Maps,
-    *,
-    peak_threshold: float = PEAK_THRESHOLD,
-    fill_threshold: float = 0.0,
-    min_keypoints: int = 1,
+    heatmaps: Maps, tags: Maps, *, peak_threshold: float = PEAK_THRESHOLD, fill_threshold: float = 0.0, min_keypoints: int = 1
 ) -> DecodedPoses:
     """People in the maps of an associative embedding network, best first.
 
@@ -151,9 +146,8 @@ def _group(tags: Float, places: Ints, heights: Float, counts: Ints) -> Ints:
 
 def _checked(heatmaps: Maps, tags: Maps) -> tuple[Float, Float]:
     """Heatmaps (17, h, w) and tags (D, 17, h, w), both contiguous."""
-    for name, maps in (("heatmaps", heatmaps), ("tags", tags)):
-        if not isinstance(maps, np.ndarray) or maps.dtype not in (np.float32, np.float16):
-            raise InputError(f"{name} are {getattr(maps, 'dtype', type(maps).__name__)}; expected a float32 or float16 array")
+    check_type("heatmaps", heatmaps)
+    check_type("tags", tags)
     if heatmaps.ndim != 3 or len(heatmaps) != KEYPOINTS or 0 in heatmaps.shape:
         raise InputError(f"heatmaps have shape {heatmaps.shape}; expected ({KEYPOINTS}, h, w)")
     stacked = tags if tags.ndim == 4 else tags[None]

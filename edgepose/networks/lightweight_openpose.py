@@ -129,14 +129,7 @@ class RefinementBlock(nn.Module):
 
 
 def _conv(
-    inputs: int,
-    outputs: int,
-    kernel: int = 3,
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    bias: bool = True,
-    norm: bool = False,
+    inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, bias: bool = True, norm: bool = False
 ) -> nn.Sequential:
     """Convolution that keeps the size (at stride 1), batch norm on request, ReLU."""
     padding = dilation * (kernel // 2)
