@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: short, whole, and with links that lead somewhere."""
+"""The README and the pages of docs/: short, whole, with links that lead somewhere, and true of the code."""
 
 from __future__ import annotations
 
@@ -75,6 +75,18 @@ def test_no_room_imports_upwards() -> None:
         room = file.relative_to(ROOT / "edgepose").parts[0].removesuffix(".py")
         upwards = [other for other in rooms_imported(file) if other != room and floors.get(other, -1) >= floors.get(room, 10)]
         assert not upwards, file
+
+
+def test_tests_import_nothing_from_benchmarks() -> None:
+    modules = {"benchmarks", *(file.stem for file in (ROOT / "benchmarks").glob("*.py"))}
+    for file in (ROOT / "tests").glob("**/*.py"):
+        imported = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+        assert not imported & modules, file
 
 
 @pytest.mark.parametrize("skeleton", [edgepose.OPENPOSE18, edgepose.COCO17], ids=lambda skeleton: skeleton.name)

@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         help="keep batch norms as they are, and the first blocks: for trained weights, on a processor")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--width", type=float, default=Recipe.width, help="factor on the network's channels (default: %(default)s)")
-    add("--refinement-stages", type=int, default=Recipe.refinement_stages, help="(default: %(default)s)")
+    add("--refinement-stages", type=int, default=Recipe.refinement_stages, help="stages after the first (default: %(default)s)")
     add("--minutes", type=float, help="train for so long, resumptions included; the learning rate ends there")
     add("--steps", type=int, help="train for so many steps, resumptions included; the learning rate ends there")
     add("--batch-size", type=int, default=Recipe.batch_size, help="crops in a step (default: %(default)s)")
@@ -120,7 +120,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _share(text: str) -> tuple[str, float]:
     source, _, weight = text.rpartition("=")
-    return source, float(weight)
+    try:
+        return source, float(weight)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected SOURCE=WEIGHT, such as studio=0.5") from None
 
 
 def _on_signals() -> Callable[[], bool]:
