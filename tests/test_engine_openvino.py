@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import tiny_models
 
 import edgepose
+from converters.files import core
 from edgepose.engines import openvino as engine_module
 from edgepose.engines.openvino import OpenVINOEngine, described, read_network, remove_oldest
 from edgepose.zoo.registry import from_yaml, to_yaml
@@ -23,7 +26,7 @@ MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
 def plain(network: ov.Model, tensor: np.ndarray) -> list[np.ndarray]:
     """The network on a float tensor, without any pre-processing of ours."""
     network.reshape(list(tensor.shape))
-    return list(ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())
+    return list(core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -394,3 +397,24 @@ def test_what_cannot_be_deleted_keeps_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "unlink", refuse)
     remove_oldest(tmp_path, 150)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a"]
+
+
+def test_openvino_is_loaded_once_even_if_threads_ask_at_the_same_time() -> None:
+    program = """
+import concurrent.futures, faulthandler, gc, os, signal, threading
+from edgepose.engines import openvino as engine
+faulthandler.enable()  # Signals have a stack of their own then.
+together = threading.Barrier(8)
+def load(_):
+    together.wait()
+    return engine._core()
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    cores = list(pool.map(load, range(8)))
+assert all(each is cores[0] for each in cores)
+engine.available_devices()
+threading.Thread(target=lambda: (cores.clear(), gc.collect())).start()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

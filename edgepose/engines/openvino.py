@@ -11,7 +11,6 @@ import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from edgepose.engines import padded
 from edgepose.errors import DeviceError, InputError, ModelError
+from edgepose.once import Once
 from edgepose.zoo.registry import Model, from_yaml
 
 _log = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ MAX_CACHE_BYTES = 1 << 30
 Shape = tuple[int, int, int]  # B, H, W
 
 
-@cache
-def _core() -> ov.Core:
+def _load() -> ov.Core:
     core = ov.Core()
     folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
     try:
@@ -52,6 +51,11 @@ def _core() -> ov.Core:
     except OSError as error:
         _log.info("compiled models are not kept: %s", error)
     return core
+
+
+# One for the life of the process: OpenVINO gives the thread that loads its plugin another stack to handle signals on, and frees
+# it with the plugin. If another thread drops the last reference, the next signal ends the process by a segmentation fault.
+_core = Once(_load)
 
 
 def remove_oldest(folder: Path, most_bytes: int) -> None:
