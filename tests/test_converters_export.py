@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 
 import edgepose
 from converters import command, export, openvino_ir
+from converters.files import core
 from edgepose.networks import LightweightOpenPose
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_ir_equals_pytorch_on_the_parity_weights(shared, fill, tmp_path):
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "c.pth")
     arguments = ["--checkpoint", str(tmp_path / "c.pth"), "--output", str(tmp_path), "--input-size", "160x128"]
     assert export.main(["lightweight-openpose", *arguments, "--precision", "FP32"]) == 0
-    compiled = ov.Core().compile_model(tmp_path / "lightweight_openpose.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(tmp_path / "lightweight_openpose.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     golden = np.load(shared / "golden" / "lightweight_openpose.npz")
     for got, name in zip(compiled(fill.image(128, 160)).values(), ("out2", "out3"), strict=True):
         np.testing.assert_allclose(got, golden[name], atol=1e-4)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 
 import edgepose
 from converters import command, export
+from converters.files import core
 from edgepose.networks import HigherHRNet, hrnet
 from edgepose.networks.checkpoints import load_higher_hrnet
 from edgepose.networks.hrnet import HRNetConfig, Stage
@@ -65,7 +65,7 @@ def test_the_graph_makes_final_maps_of_both_outputs(small, folder):
     with torch.inference_mode():
         coarse, fine = (output[0].numpy() for output in network(torch.from_numpy(x)))
     finer = np.stack([cv2.resize(plane, (32, 48), interpolation=cv2.INTER_LINEAR) for plane in coarse])
-    compiled = ov.Core().compile_model(folder / f"{NAME}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(folder / f"{NAME}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (maps,) = compiled(x).values()
     assert maps.shape == (1, 34, 48, 32)
     np.testing.assert_allclose(maps[0, :17], (finer[:17] + fine) / 2, atol=1e-4 * np.abs(fine).max())

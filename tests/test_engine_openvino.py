@@ -11,9 +11,9 @@ import pytest
 import tiny_models
 
 import edgepose
+from converters.files import core
 from edgepose.engines import openvino as engine_module
 from edgepose.engines.openvino import OpenVINOEngine, described, read_network
-from edgepose.engines.openvino_core import core
 from edgepose.zoo.registry import from_yaml, to_yaml
 
 MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
@@ -22,7 +22,7 @@ MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
 def plain(network: ov.Model, tensor: np.ndarray) -> list[np.ndarray]:
     """The network on a float tensor, without any pre-processing of ours."""
     network.reshape(list(tensor.shape))
-    return list(ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())
+    return list(core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -199,7 +199,7 @@ def test_a_quantised_network_runs_in_floats_where_int8_cannot_be_compiled(tmp_pa
     usual = OpenVINOEngine(read_network(tmp_path / "tiny.xml"), model, precision="f32").infer(picture)
 
     network_again = read_network(tmp_path / "tiny.xml")
-    usual_core, tried = core(), []
+    usual_core, tried = engine_module.core(), []
 
     class OfAnOldProcessor:
         available_devices = usual_core.available_devices

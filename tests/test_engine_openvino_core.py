@@ -1,12 +1,14 @@
-"""The folder of compiled networks: what nobody has used for longest goes first, and a run can keep nothing in it."""
+"""OpenVINO's core is loaded once. Of compiled networks, those go first that nobody has used for longest."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
-import openvino as ov
 import tiny_models
 
+from converters.files import core
 from edgepose.engines import openvino_core
 from edgepose.engines.openvino_core import nothing_kept, remove_oldest
 
@@ -54,13 +56,36 @@ def test_what_cannot_be_deleted_keeps_nothing_else(tmp_path, monkeypatch):
 
 
 def test_nothing_is_kept_for_a_while(tmp_path, monkeypatch):
-    core = ov.Core()
-    core.set_property({"CACHE_DIR": str(tmp_path)})
-    monkeypatch.setattr(openvino_core, "core", lambda: core)
+    monkeypatch.setattr(openvino_core, "core", core)
     network = tiny_models.network()
     network.reshape([1, 3, 16, 16])
-    with nothing_kept():
-        core.compile_model(network, "CPU")
-    assert list(tmp_path.iterdir()) == []
-    core.compile_model(network, "CPU")
-    assert list(tmp_path.iterdir()) != []
+    core().set_property({"CACHE_DIR": str(tmp_path)})
+    try:
+        with nothing_kept():
+            core().compile_model(network, "CPU")
+        assert list(tmp_path.iterdir()) == []
+        core().compile_model(network, "CPU")
+        assert list(tmp_path.iterdir()) != []
+    finally:
+        core().set_property({"CACHE_DIR": ""})
+
+
+def test_openvino_is_loaded_once_even_if_threads_ask_at_the_same_time() -> None:
+    program = """
+import concurrent.futures, faulthandler, gc, os, signal, threading
+from edgepose.engines.openvino_core import core
+faulthandler.enable()  # Signals have a stack of their own then.
+together = threading.Barrier(8)
+def load(_):
+    together.wait()
+    return core()
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    cores = list(pool.map(load, range(8)))
+assert all(each is cores[0] for each in cores)
+core().available_devices
+threading.Thread(target=lambda: (cores.clear(), gc.collect())).start()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -15,6 +15,7 @@ from openvino import opset13 as ops
 # The clean-up at the end of OpenVINO's own converter, which has no public name in Python.
 from openvino._offline_transformations import apply_moc_transformations
 
+from converters.files import core
 from converters.pictures import check_inputs
 from edgepose.arrays import Double, Float, Ints
 
@@ -94,7 +95,7 @@ def _means(network: ov.Model, value: ov.Output, axes: Ints, tensors: Sequence[Fl
     """Mean of a value within the network and of its square, over `axes`, which are kept, and over `tensors`."""
     moments = [ops.reduce_mean(part, axes, keep_dims=True) for part in (value, ops.multiply(value, value))]
     probe = ov.Model(moments, network.get_parameters())
-    compiled = ov.Core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     runs = [[np.array(output, np.float64) for output in compiled(tensor).values()] for tensor in tensors]
     mean, square = (np.mean(moment, axis=0) for moment in zip(*runs, strict=True))
     return mean, square

@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from converters.files import core
 from converters.int8.nncf import constant_value, quantise
 from converters.int8.recipe import Recipe
 from converters.pictures import check_inputs
@@ -84,7 +85,7 @@ def _outputs(network: ov.Model, inputs: Sequence[Float]) -> list[list[Float]]:
     """Outputs for each input, all of one shape, in FP32 arithmetic outside INT8."""
     fixed = network.clone()
     fixed.reshape(inputs[0].shape)
-    compiled = ov.Core().compile_model(fixed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(fixed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [[np.array(output) for output in compiled(tensor).values()] for tensor in inputs]
 
 

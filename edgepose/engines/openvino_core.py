@@ -6,11 +6,12 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 import openvino as ov
 import platformdirs
+
+from edgepose.once import Once
 
 _log = logging.getLogger(__name__)
 
@@ -18,18 +19,22 @@ _log = logging.getLogger(__name__)
 MAX_CACHE_BYTES = 1 << 30
 
 
-@cache
-def core() -> ov.Core:
-    """The core of this process; where the cache folder cannot be written, compiled networks are not kept."""
-    made = ov.Core()
+def _load() -> ov.Core:
+    """The core; where the cache folder cannot be written, compiled networks are not kept."""
+    loaded = ov.Core()
     folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_oldest(folder, MAX_CACHE_BYTES)
-        made.set_property({"CACHE_DIR": str(folder)})
+        loaded.set_property({"CACHE_DIR": str(folder)})
     except OSError as error:
         _log.info("compiled models are not kept: %s", error)
-    return made
+    return loaded
+
+
+# One for the life of the process: OpenVINO gives the thread that loads its plugin another stack to handle signals on, and frees
+# it with the plugin. If another thread drops the last reference, the next signal ends the process by a segmentation fault.
+core = Once(_load)
 
 
 @contextmanager
