@@ -64,7 +64,7 @@ def evaluate(
         images: The folder with the images, by their `file_name`.
         boxes: "annotations" calls `estimate(image, boxes=...)` with the boxes of the annotated people, as the tables of
             top-down papers with ground-truth boxes have it; "detector" leaves it to find them.
-        max_images: Evaluate on the first so many images alone.
+        max_images: Evaluate on the first of the images alone.
         progress: Wraps the list of images, to show the progress.
 
     Raises:
@@ -90,13 +90,13 @@ def evaluate(
         return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), counted, results)
 
     evaluation = run_cocoeval(content, results, [image["id"] for image in listed])
-    # A figure over nobody, such as APm without people of medium size, is -1.
+    # A figure over no people, such as APm where none are of medium size, is -1.
     figures = {name: max(0.0, 100 * float(value)) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
     return Evaluation(figures, len(listed), counted, results, _found(evaluation.evalImgs, results, content["annotations"]))
 
 
 def run_cocoeval(content: dict[str, Any], results: list[dict[str, Any]], image_ids: list[int]) -> Any:
-    """COCO's evaluation of keypoint results, of which there is one at least: a `COCOeval` that has run and is summarised.
+    """Evaluate keypoint results, of which there is at least one, by COCO's rules; returns the `COCOeval`, run and summarised.
 
     Args:
         content: Annotations in COCO's format.

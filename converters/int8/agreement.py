@@ -19,7 +19,7 @@ from edgepose.poses import Poses
 # Least score of a keypoint, and least confidence of a person, to be sure of: the peak threshold of the reference decoder of
 # Lightweight OpenPose (arXiv 1811.12004), twice what edgepose's own pipeline lets pass.
 SURE = 0.1
-# The same for keypoints of people whom a network is not sure of, because these come and go as well.
+# The same for keypoints of people whom a network is not sure of: these come and go, too.
 SURE_OF_FAINT = 0.5
 # COCO's loosest threshold: people with less similarity are two different people, and keypoints two different keypoints.
 SAME_PERSON_OKS = 0.5

@@ -60,7 +60,7 @@ class Likeness:
 
 
 def kinds(channels: int) -> list[slice]:
-    """The channels of each kind, in an output with so many channels."""
+    """The channels of each kind, in an output with this number of channels."""
     ends = accumulate(KINDS.get(channels, (channels,)), initial=0)
     return [slice(start, end) for start, end in pairwise(ends)]
 

@@ -17,7 +17,7 @@ from converters.pictures import check_inputs
 from edgepose.arrays import Double, Float
 
 WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
-# Operations are ranked in groups of neighbours, each of which takes a compilation: of five hundred operations, one by one
+# Operations are ranked in groups of neighbours, because each group takes a compilation: five hundred operations one by one
 # would take an hour.
 MAX_GROUPS = 32
 # Enough for a median that a few unusual inputs cannot move: of one crop in 80, the activations are ten times those of others.

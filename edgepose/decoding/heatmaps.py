@@ -21,7 +21,7 @@ Refinement = Literal["quarter", "dark"]
 
 # HRNet's heatmaps are taught as gaussians of 2 cells on 64 rows and of 3 on 96 (arXiv 1902.09212); DARK blurs by the same.
 SIGMA_PER_ROW = 1 / 32
-SIGMAS = 2.5  # the blur ends after so many: its 11 taps for 2 cells and 17 for 3 are DARK's kernels
+SIGMAS = 2.5  # the radius of the blur: its 11 taps for 2 cells and 17 for 3 are DARK's kernels
 FLOOR = 1e-10  # the least value whose logarithm is taken, as in DARK's code
 REACH = 2  # cells that DARK's derivatives use on each side; its parabola means nothing farther away
 # A person's confidence is the mean score of the keypoints that score more than this: HRNet's `IN_VIS_THRE` (arXiv 1902.09212).

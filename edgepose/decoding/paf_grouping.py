@@ -25,7 +25,7 @@ MIN_AFFINITY = np.float32(0.05)  # a sample counts above this
 MAX_MISSES = 1  # a limb needs more than 80 % of its samples: nine of ten
 MIN_KEYPOINTS = 3  # of a person
 MIN_MEAN_SCORE = np.float32(0.2)  # of a person: keypoints' heights and limbs' affinities, over the number of keypoints
-FILLING_LIMBS = 2  # the last limbs (shoulder to ear) start nobody: they only fill in a missing end
+FILLING_LIMBS = 2  # the last limbs (shoulder to ear) start no person: they only fill in a missing end
 
 _LIMBS = np.array(PAF_LIMBS)
 _CHANNELS = np.array(PAF_CHANNELS)
@@ -35,7 +35,7 @@ _INNER_SAMPLES = np.array([5, 4, 3, 6, 2, 7, 8, 1])
 # If none of the 16 vectors around a sample is longer than this (squared), the sample cannot count: the magnitudes of bicubic
 # weights add up to at most 1.375 along an axis, half way between two cells.
 _QUIET = (MIN_AFFINITY / np.float32(1.375**2)) ** 2
-# From so many pairs of a limb on, looking for quiet cells costs less than it saves. Chosen with benchmarks/decoding.py.
+# With at least this many pairs of a limb, looking for quiet cells saves more than it costs (benchmarks/decoding.py).
 _MANY_PAIRS = 128
 
 
@@ -49,7 +49,7 @@ class Taps(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of peaks that may be the ends of a limb: the first so many rows of each array."""
+    """Pairs of peaks that may be the ends of a limb, in the first rows of each array; functions pass their number beside it."""
 
     starts: Ints
     ends: Ints

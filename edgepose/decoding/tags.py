@@ -1,7 +1,7 @@
 """From heatmaps and tags to people (associative embedding, arXiv 1611.05424), by the rules of HigherHRNet (arXiv 1908.10357).
 
-The maxima of each keypoint's heatmap are offered to the people found so far, one keypoint type after another: each goes to
-whom the optimal assignment by tags gives it, or begins a new person. Then missing keypoints are looked for in all the map.
+One keypoint type after another, the maxima of its heatmap are assigned to the people found so far, optimally by their tags; a
+maximum that fits nobody begins a new person. Then missing keypoints are looked for in the whole map.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ORDER = np.array([
     )
 ])  # fmt: skip
 
-# A person has at least so many keypoints that were joined by their tags, as with the PAF decoder. With fewer, any lonely peak
+# The least number of keypoints joined by their tags that make a person, as with the PAF decoder. With fewer, any lonely peak
 # would be a person, whose other keypoints are then looked for in noise.
 MIN_JOINED = 3
 

@@ -81,7 +81,7 @@ class _Request:
         self._outputs = self._look_up() if self._fixed else []
 
     def start(self, batch: Image) -> None:
-        """Start on a copy of `batch`, when the run before has ended, whose outputs nobody took."""
+        """Start on a copy of `batch`, after the end of the run before if that was not waited for."""
         if not self._is_waited_for:
             with suppress(RuntimeError):  # an error of that run, whose result nobody asked for
                 self._request.wait()
@@ -103,8 +103,8 @@ class _Request:
 class Pending:
     """A network run; `result` waits for it. Threads may share one.
 
-    The request is this run's alone, and goes back to the idle ones once: as soon as the outputs are copied or the run has
-    failed; or with this object, if nobody asks, or whoever did was interrupted.
+    The request is this run's alone. It goes back to the idle ones once: as soon as the outputs are copied or the run has
+    failed, or else with this object.
 
     Args:
         request: The request that runs it.

@@ -26,8 +26,8 @@ LONG_SIDE_PX = (320.0, 720.0)
 # Someone larger than the greater share of the crop is brought to a share from this range.
 PERSON_SHARE = (0.45, 1.15)
 ROTATION_DEG = 40.0
-BACKGROUND_SHARE = 0.1  # of crops are centred anywhere, not on somebody
-GREY_SHARE = 0.05
+BACKGROUND_SHARE = 0.1  # of the crops: centred anywhere, not on a person
+GREY_SHARE = 0.05  # of the crops
 
 Affine = Double  # (2, 3)
 
@@ -64,10 +64,10 @@ def draw_crop(rng: np.random.Generator, photo: Photo, size: int) -> tuple[Affine
         extent = float((high - low).max())
         if extent * scale > PERSON_SHARE[1] * size:
             scale = share * size / extent
-        # Somebody small lies anywhere in the crop, somebody large fills it.
+        # A small person lies anywhere in the crop, a large one fills it.
         room = max(0.25, 0.9 - extent * scale / size) * size / scale
         centre = (low + high) / 2 + rng.uniform(-0.5, 0.5, 2) * room
-    # The crop stays on the photo, as far as the photo is larger.
+    # The crop does not reach beyond a photo that is larger.
     margin = np.minimum(size / 2 / scale, whole / 2)
     centre = np.clip(centre, margin, whole - margin)
     angle = np.deg2rad(ROTATION_DEG) * (rng.uniform(-0.5, 0.5) + rng.uniform(-0.5, 0.5))  # triangular: upright is common

@@ -65,7 +65,7 @@ def check_images(photos: Sequence[Photo], store: ImageStore, cache: ImageCache, 
 
 
 def split(photos: Sequence[Photo], held_out: int) -> tuple[list[Photo], list[Photo]]:
-    """Photos to train on and `held_out` others, the same ones whenever the ids are: as many of each source, as far as it goes.
+    """Split photos into those to train on and `held_out` others: by their ids alone, and as many of each source as can be.
 
     Raises:
         InputError: Nothing would be left to train on.

@@ -21,7 +21,7 @@ from edgepose.zoo.decoders import DECODERS, Task
 from edgepose.zoo.fields import FILE_FIELDS, MODEL_FIELDS, REQUIRED, Colour, Layout, SkeletonName, checked, shown
 
 DEFAULT = "default"
-"""The alias of the model that is used where nobody asks for another."""
+"""The alias of the model that is used unless another is asked for."""
 
 EXAMPLE_YAML = """\
 task: bottom-up         # bottom-up, top-down or detector
@@ -67,7 +67,7 @@ class Alias:
         height: Height of the network's input in pixels; None: the model's own.
         detector: The model that finds the people for a top-down one; None: the model's own.
         ap: COCO keypoint AP in percent; models.yaml says how it was measured.
-        ms: Milliseconds for a frame; likewise.
+        ms: Milliseconds for a frame; models.yaml says how they were measured, too.
         purpose: The use that it is for.
     """
 
@@ -97,9 +97,9 @@ class Model:
         multiple: Input sides are multiples of this many pixels.
         skeleton: Keypoint set; None for detectors.
         person_label: Class of a person; detectors alone have one.
-        outputs: Channels of each output that counts; empty where nobody says.
+        outputs: Channels of each output that counts; empty if the description does not say.
         min_score: Least score of a keypoint, unless the caller says otherwise.
-        min_confidence: Least confidence of a person, likewise.
+        min_confidence: Least confidence of a person, unless the caller says otherwise.
         detector: The model of the zoo that finds the people for a top-down one, unless the caller says otherwise.
         files: The first is the one to open.
         gflops: Two per multiply-add, at `size`.
