@@ -43,6 +43,13 @@ def test_headroom_widens_the_ranges_of_activations_alone():
             np.testing.assert_allclose(after, factor * before, rtol=1e-6)
 
 
+def test_two_products_fit_into_16_bits_as_processors_without_vnni_add_them():
+    tensors = [np.random.default_rng(seed).normal(size=(1, 3, 16, 16)).astype(np.float32) for seed in range(4)]
+    weights = np.concatenate([each.ravel() for each in ends(quantise(network(), tensors, Recipe()))["weights"]])
+    assert 2 * 255 * int(np.abs(weights.astype(int)).max()) < 2**15
+    assert np.abs(weights.astype(int)).max() > 32  # ... and take the room that there is.
+
+
 def test_more_headroom_clips_less():
     tensors = [np.random.default_rng(seed).normal(size=(1, 3, 16, 16)).astype(np.float32) for seed in range(4)]
     strong = 2 * tensors[0]
