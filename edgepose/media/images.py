@@ -160,7 +160,7 @@ def _decode(data: bytes, header: Header, name: str) -> NDArray[np.uint8]:
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     elif image.shape[2] == 4:
-        image = _on_white(image)
+        image = on_white(image)
     swap, flip = _UPRIGHT[header.orientation]
     if swap:
         image = cv2.transpose(image)
@@ -171,7 +171,7 @@ def _wrong_samples(name: str, samples: str) -> SourceError:
     return SourceError(f"{name}: an image of {samples}; expected uint8 or uint16 samples")
 
 
-def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
+def on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
     """A picture (H, W, 4) BGRA laid on white: (H, W, 3)."""
     colour, alpha = image[..., :3], image[..., 3:]
     # Nothing but transparency is a writer that left the fourth byte empty (32-bit BMP), not a picture of nothing.
