@@ -40,6 +40,11 @@ class Prefetch(Generic[_Item]):
         """Whether an item waits, so that `next` returns at once."""
         return bool(self._waiting)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether an item was asked for, so that there is a thread, to which the iterable belongs."""
+        return self._thread.ident is not None
+
     def close(self, patience_s: float | None = None) -> None:
         """End the thread and wait until it has; there are no more items then. Closing twice does no harm.
 

@@ -52,6 +52,7 @@ class Video(NamedTuple):
         total: The frames that it promises, or None.
         origin_s: Where its clock begins, in seconds.
         is_network: Whether it is read from a server.
+        file: What it is read from, to be closed with it.
     """
 
     container: InputContainer
@@ -61,6 +62,7 @@ class Video(NamedTuple):
     total: int | None
     origin_s: Fraction
     is_network: bool = False
+    file: Any = None
 
     @property
     def has_sound(self) -> bool:
@@ -77,6 +79,8 @@ class Video(NamedTuple):
     def close(self) -> None:
         """Let go of the file or connection."""
         self.container.close()
+        if self.file is not None:
+            self.file.close()
 
     def seconds(self, pts: int | None) -> float | None:
         """A time of the stream on the video's own clock, which begins at 0."""
@@ -84,7 +88,7 @@ class Video(NamedTuple):
 
 
 def open_data(file: Any, name: str) -> Video:
-    """The video in an opened file, pipe, or anything else with a `read`; it is closed with the container, if it has a `close`.
+    """The video in an opened file, or anything else with `read`, `seekable` and `close`; it is closed with the video.
 
     Raises:
         SourceError: It is no video.
@@ -100,7 +104,7 @@ def open_data(file: Any, name: str) -> Video:
         if isinstance(error, OSError) and not isinstance(error, (av.error.FFmpegError, FileNotFoundError)):
             raise
         raise SourceError(f"{name}: {_what_it_is(file)}") from None
-    return choose_pictures(container, name)
+    return choose_pictures(container, name)._replace(file=file)
 
 
 def open_address(
@@ -216,3 +220,9 @@ def explained(error: Exception) -> str:
     if isinstance(error, av.error.ExitError) or getattr(error, "errno", None) == errno.ETIMEDOUT:
         return "the server does not answer"
     return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def no_frames(name: str) -> SourceError:
+    """The error to raise where none of the frames of a source could be decoded."""
+    reasons = f"it may be damaged, of an unknown format, or of more than {MAX_PIXELS:,} pixels a frame"
+    return SourceError(f"{name}: no frame of it can be decoded; {reasons}")

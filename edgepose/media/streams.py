@@ -13,7 +13,7 @@ from av.container import InputContainer
 
 from edgepose.addresses import showable
 from edgepose.errors import SourceError
-from edgepose.media.containers import Video, choose_pictures, explained, open_address, packets
+from edgepose.media.containers import Video, choose_pictures, explained, no_frames, open_address, packets
 from edgepose.media.frames import Frame, Part, Source
 from edgepose.media.images import MAX_FILE_BYTES
 from edgepose.media.pictures import open_pictures
@@ -158,7 +158,7 @@ def _live_frames(video: Video, every: int) -> Iterator[Frame]:
                 yield Frame(picture(frame), index, came - started, video.name, received=received)
             index += 1
     if index == 0:
-        raise SourceError(f"{video.name}: no frame of it can be decoded; it may be damaged or of an unknown format")
+        raise no_frames(video.name)
 
 
 def _in_time(video: Video) -> Iterator[av.Packet]:

@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from edgepose.errors import SourceError
-from edgepose.media.containers import Video, explained, open_data, packets, reopening
+from edgepose.media.containers import Video, explained, no_frames, open_data, packets, reopening
 from edgepose.media.frames import DEFAULT_FPS, Frame, Part, Source
 from edgepose.media.pixels import PictureMaker, is_turned
 
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _UNCOUNTABLE = ("vp8",)
 # A hole in the clock is damage if so many bytes between the packets beside it belong to no packet.
 _LOST_BYTES = 1024
+# AVI has an empty chunk for a frame that is not there, and at most a few bytes more.
+_EMPTY_BYTES = 32
 
 
 def open_video(path: Path, part: Part) -> Source:
@@ -117,7 +119,7 @@ class _Reader:
                 given += 1
             index += 1
         if index == 0:
-            raise SourceError(f"{name}: no frame of it can be decoded; it may be damaged or of an unknown format")
+            raise no_frames(name)
         if given == 0:
             raise SourceError(f"{name}: ends before {part.start:g} s, where it was to start")
         self._check_whole(index, failed)
@@ -204,8 +206,9 @@ class _Reader:
                     shown = decoding if packet.pts is None else float(packet.pts * base - video.origin_s)
                     self._end_s = max(self._end_s, shown)
                     if is_picture:
-                        is_late = decoding - last_s > 1.5 * self._step
-                        self._holes += is_late and packet.pos is not None and packet.pos - last_byte > _LOST_BYTES
+                        missing = (decoding - last_s) / self._step - 1
+                        if missing > 0.5 and packet.pos is not None:
+                            self._holes += packet.pos - last_byte > _LOST_BYTES + _EMPTY_BYTES * missing
                         last_s = decoding
                 if packet.pos is not None:
                     last_byte = packet.pos + packet.size
