@@ -239,12 +239,11 @@ def test_a_video_of_gigantic_frames_is_refused(tmp_path: Path) -> None:
     assert re.fullmatch(rf"{tmp_path}/clip\.mp4: .* more than 20,000 pixels a frame\n0\n", said)
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_frames_that_become_gigantic_are_passed_over(tmp_path: Path, codec: str) -> None:
-    small = write_clip(tmp_path / "small.ts", moving(10), codec=codec, container="mpegts").read_bytes()
+def test_frames_that_become_gigantic_are_passed_over(tmp_path: Path) -> None:
+    small = write_clip(tmp_path / "small.ts", moving(10), codec="libx264", container="mpegts").read_bytes()
     large = [video_frame(index, 192, 256) for index in range(10)]
     path = tmp_path / "clip.ts"
-    path.write_bytes(small + write_clip(tmp_path / "large.ts", large, codec=codec, container="mpegts").read_bytes())
+    path.write_bytes(small + write_clip(tmp_path / "large.ts", large, codec="libx264", container="mpegts").read_bytes())
     assert [frame.image.shape for frame in read(path)] == [(96, 128, 3)] * 10 + [(192, 256, 3)] * 10
     assert read_with_bound(path).splitlines()[-1] == "10"
 

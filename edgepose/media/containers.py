@@ -108,14 +108,13 @@ def open_data(file: Any, name: str) -> Video:
 
 
 def open_address(
-    url: str, protocols: str, name: str, timeout_s: float, options: dict[str, str], container_format: str | None = None
+    url: str, protocols: str, timeout_s: float, options: dict[str, str], container_format: str | None = None
 ) -> InputContainer:
     """A container at an address, with errors of PyAV's.
 
     Args:
         url: The address.
         protocols: Those that may be used for it, with commas between.
-        name: The source, as it may be shown.
         timeout_s: The longest wait for the server, to open and for each packet.
         options: More of FFmpeg's.
         container_format: FFmpeg's name of it, where it is known.
@@ -166,12 +165,19 @@ def packets(video: Video, *, retries: int = _MAX_FAILURES) -> Iterator[Packet[An
                 if packet.size or packet.dts is not None:  # Those that flush the decoders at the end have neither.
                     failures = 0
                     yield packet
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
             failures += 1
             if not retries:
+                if is_hang_up(error) and video.container.size <= 0:
+                    return
                 raise
         else:
             return
+
+
+def is_hang_up(error: av.error.FFmpegError) -> bool:
+    """Whether a server has ended a connection without having said how long its answer is."""
+    return error.errno == errno.EIO
 
 
 def reopening(path: Path, name: str) -> Callable[[], Video]:

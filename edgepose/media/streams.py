@@ -13,7 +13,7 @@ from av.container import InputContainer
 
 from edgepose.addresses import showable
 from edgepose.errors import SourceError
-from edgepose.media.containers import Video, choose_pictures, explained, no_frames, open_address, packets
+from edgepose.media.containers import Video, choose_pictures, explained, is_hang_up, no_frames, open_address, packets
 from edgepose.media.frames import Frame, Part, Source
 from edgepose.media.images import MAX_FILE_BYTES
 from edgepose.media.pictures import open_pictures
@@ -72,7 +72,7 @@ def open_stream(url: str, part: Part) -> Source:
     name, scheme = showable(url), _scheme(url)
     try:
         container = interruptible(
-            lambda: open_address(url, _PROTOCOLS[scheme], name, STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {}))
+            lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {}))
         )
     except av.error.FFmpegError as error:
         advice = "check the address, user name and password, and that it can be reached"
@@ -121,14 +121,17 @@ def _is_picture(container: InputContainer) -> bool:
 def _fetch(url: str, scheme: str, name: str) -> bytes:
     """All bytes at an address."""
     data = bytearray()
+    length = 0
     try:
-        with open_address(url, _PROTOCOLS[scheme], name, STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {}), "data") as container:
+        with open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {}), "data") as container:
+            length = container.size
             for packet in container.demux():
                 data += bytes(packet)
                 if len(data) > MAX_FILE_BYTES:
                     raise SourceError(f"{name}: more than {MAX_FILE_BYTES:,} bytes; expected an image of at most that")
     except av.error.FFmpegError as error:
-        raise SourceError(f"{name}: cannot be read: {explained(error)}") from None
+        if not (is_hang_up(error) and data and length <= 0):
+            raise SourceError(f"{name}: cannot be read: {explained(error)}") from None
     return bytes(data)
 
 
