@@ -1,4 +1,4 @@
-"""Work in another thread: an iterator whose items are made ahead of time, and a call that can be interrupted while it blocks."""
+"""Work in another thread: an iterator whose items are made ahead of time, and a call that can be interrupted."""
 
 from __future__ import annotations
 

@@ -255,7 +255,8 @@ class Flaky(Capture):
         self.answers = iter(answers)
         self.reads = 0
         self.released = False
-        self.values |= {{"fps": cv2.CAP_PROP_FPS, "width": cv2.CAP_PROP_FRAME_WIDTH}[name]: value for name, value in said.items()}
+        names = {"fps": cv2.CAP_PROP_FPS, "width": cv2.CAP_PROP_FRAME_WIDTH}
+        self.values |= {names[name]: value for name, value in said.items()}
 
     def read(self) -> tuple[bool, NDArray[np.uint8]]:
         self.reads += 1

@@ -174,8 +174,7 @@ def test_a_server_that_stalls_is_left_and_its_half_frame_thrown_away(server: Web
             next(source)
         server.goes_on.clear()
         with pytest.raises(SourceError, match=r"/live: (nothing came for 0\.4 s|the server does not answer)$"):
-            while True:
-                next(source)
+            list(source)
 
 
 def test_closing_does_not_wait_for_a_silent_server() -> None:

@@ -229,7 +229,9 @@ print(count)
 def read_with_bound(path: Path) -> str:
     """What is said and read where pictures may have 20,000 pixels; frames of 128 x 96 have 12,288."""
     environment = {**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": "20000"}
-    done = subprocess.run([sys.executable, "-c", BOUNDED, str(path)], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BOUNDED, str(path)], env=environment, capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from pictures import encode, video_frame
@@ -43,10 +43,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        try:
+        with suppress(OSError):  # The client has gone.
             self._answer()
-        except OSError:
-            pass
 
     def _answer(self) -> None:
         if self.path == "/silent":

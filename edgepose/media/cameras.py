@@ -23,8 +23,8 @@ from edgepose.media.images import MAX_PIXELS
 
 logger = logging.getLogger(__name__)
 
-# OpenCV answers "no frame" when a camera is gone and at every damaged frame alike, so it is gone when this many answers in a row
-# say so, or when they have taken this long.
+# OpenCV answers "no frame" when a camera is gone and at every damaged frame alike, so it is gone when this many answers in a
+# row say so, or when they have taken this long.
 MAX_FAILED_READS = 1000
 PATIENCE_S = 5.0
 # OpenCV reads larger numbers as the choice of a backend, and crashes on negative ones.

@@ -1,7 +1,7 @@
 """Opens videos with PyAV: data that Python reads, or an address; never anything else that these name in turn.
 
-FFmpeg follows playlists, concatenations and session descriptions wherever they lead. So what is opened here may use the protocols
-of its own address alone, and a file none at all.
+FFmpeg follows playlists, concatenations and session descriptions wherever they lead. So what is opened here may use the
+protocols of its own address alone, and a file none at all.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from edgepose.errors import SourceError
 from edgepose.media.images import MAX_PIXELS
 from edgepose.media.pixels import check_size
 
-# FFmpeg would decode with a thread for each core, and each holds frames: 16 of them 44 MB more than 2 (H.264, 720p). The network
-# has more to do for a frame, and wants the cores; and four decode one in less time than one thread takes to convert it.
+# FFmpeg would decode with a thread for each core, and each holds frames: 16 of them 44 MB more than 2 (H.264, 720p). The
+# network has more to do for a frame, and wants the cores; and four decode one in less time than one takes to convert it.
 DECODING_THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))
 # Bytes asked of a file at once. Each piece waits for the interpreter, which other threads may have.
 _PIECE = 1 << 18
 # Decoders round the size of their buffers up before they compare it with their bound; `check_size` is exact.
 _DECODERS_BOUND = MAX_PIXELS + MAX_PIXELS // 16
-# Failures in a row after which a damaged container is at its end; each gives its demuxer the chance to find the next intact part.
+# Failures in a row after which a damaged container is at its end; each lets its demuxer look for the next intact part.
 _MAX_FAILURES = 100
 # No protocol has this name.
 _NOTHING = "none"
@@ -100,9 +100,7 @@ def open_data(file: Any, name: str) -> Video:
     source = SimpleNamespace(**given)
     try:
         container = av.open(source, "r", options=_options(_NOTHING), buffer_size=_PIECE, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError, RuntimeError) as error:
-        if isinstance(error, OSError) and not isinstance(error, (av.error.FFmpegError, FileNotFoundError)):
-            raise
+    except (av.error.FFmpegError, ValueError, RuntimeError):
         raise SourceError(f"{name}: {_what_it_is(file)}") from None
     return choose_pictures(container, name)._replace(file=file)
 
@@ -130,23 +128,31 @@ def choose_pictures(container: InputContainer, name: str, *, is_network: bool = 
         SourceError: It has none, or none that can be decoded, or they are too large.
     """
     try:
-        videos = [stream for stream in container.streams.video if not stream.disposition & _NO_PICTURES]
-        best = container.streams.best("video")
-        stream = best if isinstance(best, VideoStream) and best in videos else next(iter(videos), None)
-        if stream is None:
-            kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
-            raise SourceError(f"{name}: no pictures in it, but {kinds} ({container.format.name}); expected a video or an image")
-        decoder = stream.codec_context
-        if decoder is None:
-            raise SourceError(f"{name}: its video is in a format that the installed FFmpeg cannot decode; convert it to H.264")
-        check_size(decoder.width, decoder.height, name)
-        decoder.options = {"max_pixels": str(_DECODERS_BOUND)}
-        # A thread for each of several frames holds these back, which makes a live picture older.
-        kind: Literal["SLICE", "AUTO"] = "SLICE" if is_live else "AUTO"
-        decoder.thread_type, decoder.thread_count = kind, DECODING_THREADS
+        return _choose_pictures(container, name, is_network, is_live)
     except SourceError:
         container.close()
         raise
+
+
+def _choose_pictures(container: InputContainer, name: str, is_network: bool, is_live: bool) -> Video:
+    videos = [stream for stream in container.streams.video if not stream.disposition & _NO_PICTURES]
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in videos else next(iter(videos), None)
+    if stream is None:
+        kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
+        raise SourceError(f"{name}: no pictures in it, but {kinds} ({container.format.name}); expected a video or an image")
+    decoder = stream.codec_context
+    if decoder is None:
+        raise SourceError(f"{name}: its video is in a format that the installed FFmpeg cannot decode; convert it to H.264")
+    check_size(decoder.width, decoder.height, name)
+    decoder.options = {"max_pixels": str(_DECODERS_BOUND)}
+    # A thread for each of several frames holds these back, which makes a live picture older.
+    kind: Literal["SLICE", "AUTO"] = "SLICE" if is_live else "AUTO"
+    decoder.thread_type, decoder.thread_count = kind, DECODING_THREADS
+    if is_network:
+        for other in container.streams:
+            if other is not stream:
+                other.discard = Discard.all  # Of a playlist with several sizes of a video, only one is fetched.
     rate = stream.average_rate or stream.guessed_rate
     fps = float(rate) if rate and 0 < rate <= 1000 else None
     return Video(container, stream, name, fps, _promised(container, stream, fps), _origin(container, stream), is_network)
@@ -165,7 +171,7 @@ def packets(video: Video, *, retries: int = _MAX_FAILURES) -> Iterator[Packet[An
                 if packet.size or packet.dts is not None:  # Those that flush the decoders at the end have neither.
                     failures = 0
                     yield packet
-        except av.error.FFmpegError as error:
+        except av.error.FFmpegError as error:  # noqa: PERF203 (an error is the end, or nearly)
             failures += 1
             if not retries:
                 if is_hang_up(error) and video.container.size <= 0:
@@ -202,12 +208,13 @@ def _promised(container: InputContainer, stream: VideoStream, fps: float | None)
     if stream.frames > 0:
         return stream.frames
     duration = container.duration
-    return round(duration / av.time_base * fps) or None if duration and fps else None
+    return (round(duration / av.time_base * fps) or None) if duration and fps else None
 
 
 def _origin(container: InputContainer, stream: VideoStream) -> Fraction:
-    if container.start_time is not None:
-        return Fraction(container.start_time, av.time_base)
+    start: int | None = container.start_time  # PyAV's types promise a number.
+    if start is not None:
+        return Fraction(start, av.time_base)
     return stream.start_time * stream.time_base if stream.start_time and stream.time_base else Fraction(0)
 
 

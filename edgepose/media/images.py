@@ -81,8 +81,8 @@ def check_image(image: object) -> None:
 def read_image(source: str | Path | bytes) -> NDArray[np.uint8]:
     """A JPEG, PNG, WebP, BMP or TIFF file (or its bytes) as (H, W, 3) uint8 BGR, upright.
 
-    HEIC, HEIF and AVIF files are read where the extra `heif` is installed. EXIF orientation is applied. Grey becomes three equal
-    channels, 16 bits are scaled to 8, and a transparent picture is laid on white, as browsers and viewers show it. Of an
+    HEIC, HEIF and AVIF files are read where the extra `heif` is installed. EXIF orientation is applied. Grey becomes three
+    equal channels, 16 bits are scaled to 8, and a transparent picture is laid on white, as browsers and viewers show it. Of an
     animation it is the picture that stands for it.
 
     Raises:
@@ -209,9 +209,9 @@ def _with_end(data: bytes) -> bytes | None:
     data = data.rstrip(b"\xff")
     # Decoders fill what is missing from the bits that follow. If these bits change nothing, then nothing is missing.
     pictures = [cv2.imdecode(np.frombuffer(data + bits + _JPEG_END, np.uint8), cv2.IMREAD_UNCHANGED) for bits in _ANY_BITS]
-    if any(picture is None for picture in pictures) or not all(np.array_equal(pictures[0], other) for other in pictures[1:]):
-        return None
-    return data + _JPEG_END
+    first = pictures[0]
+    is_whole = first is not None and all(other is not None and np.array_equal(first, other) for other in pictures)
+    return data + _JPEG_END if is_whole else None
 
 
 def _bgr(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -77,9 +77,7 @@ def _open(path: Path | None, name: str, part: Part) -> Source:
     except OSError as error:
         raise SourceError(f"{name}: cannot be opened: {error.strerror or error}") from None
     try:
-        start = pipe.read_until(_START)
-        if not start:
-            raise SourceError(f"{name}: empty; expected a video or an image")
+        start = _start_of(pipe, name)
         if _begins_a_picture(start):
             is_jpeg = start.startswith(b"\xff\xd8\xff")
             pipe.put_back(start)
@@ -95,6 +93,13 @@ def _open(path: Path | None, name: str, part: Part) -> Source:
     except BaseException:
         pipe.close()
         raise
+
+
+def _start_of(pipe: _Pipe, name: str) -> bytes:
+    start = pipe.read_until(_START)
+    if not start:
+        raise SourceError(f"{name}: empty; expected a video or an image")
+    return start
 
 
 def _begins_a_picture(start: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -28,6 +29,7 @@ class PictureMaker:
     def __init__(self, name: str) -> None:
         self._name = name
         self._reformatter = VideoReformatter()
+        self._has_alpha: dict[str, bool] = {}  # By the name of the format.
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """The picture of `frame`.
@@ -36,14 +38,23 @@ class PictureMaker:
             SourceError: It has more than `MAX_PIXELS`.
         """
         check_size(frame.width, frame.height, self._name)
-        has_alpha = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
+        has_alpha = self._has_alpha.get(frame.format.name)
+        if has_alpha is None:
+            has_alpha = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
+            self._has_alpha[frame.format.name] = has_alpha
         # One thread: several take more processor time in all, which the network needs. Of unscaled pictures with chroma of
         # half the size, this is the conversion that OpenCV's captures make, bit for bit.
         made = self._reformatter.reformat(frame, format="bgra" if has_alpha else "bgr24", interpolation="BICUBIC", threads=1)
-        picture: NDArray[Any] = made.to_ndarray()
-        if has_alpha:
-            picture = on_white(picture)
-        return _upright(np.asarray(picture, np.uint8), frame)
+        picture = _array(made, 4 if has_alpha else 3)
+        return _upright(on_white(picture) if has_alpha else picture, frame)
+
+
+def _array(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
+    """The pixels of a packed frame (H, W, channels); its own memory, where the rows lie close together."""
+    plane = frame.planes[0]
+    if plane.line_size != frame.width * channels:
+        return np.asarray(frame.to_ndarray(), np.uint8)
+    return np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height].reshape(frame.height, frame.width, channels)
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -77,7 +88,8 @@ def _upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]
 
 def _matrix(frame: VideoFrame) -> tuple[tuple[float, float], tuple[float, float]]:
     """The upper left of the display matrix (ISO 14496-12, 8.3.2), in units of one."""
-    stated: Any = frame.side_data.get(Type.DISPLAYMATRIX)
+    side_data: Mapping[Any, Any] = frame.side_data
+    stated = side_data.get(Type.DISPLAYMATRIX)
     if stated is None:
         return (1, 0), (0, 1)
     a, b, _, c, d, *_ = np.frombuffer(stated, np.int32) / 65536

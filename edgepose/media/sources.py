@@ -105,7 +105,7 @@ def _open(source: str | int | Path | Iterable[NDArray[np.uint8]], camera: Camera
         return _opened_camera(int(source), camera, part)
     if not isinstance(source, (str, Path)):
         if not isinstance(source, Iterable):
-            hint = NONE_HINT if source is None else ""
+            hint = NONE_HINT if source is None else ""  # type: ignore[unreachable]
             raise InputError(f"got {type(source).__name__}; expected a path, a camera number, a URL, or images{hint}")
         refuse_times(part, _ARRAYS)
         images = [source] if isinstance(source, np.ndarray) and source.ndim == 3 else source

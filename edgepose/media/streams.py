@@ -71,9 +71,7 @@ def open_stream(url: str, part: Part) -> Source:
     """
     name, scheme = showable(url), _scheme(url)
     try:
-        container = interruptible(
-            lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {}))
-        )
+        container = interruptible(lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {})))
     except av.error.FFmpegError as error:
         advice = "check the address, user name and password, and that it can be reached"
         raise SourceError(f"{name} cannot be opened; {advice}: {explained(error)}") from None

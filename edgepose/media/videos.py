@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,7 +176,7 @@ class _Reader:
             for frame in frames:
                 stated = video.seconds(frame.pts)
                 # The video's clock, which knows of variable rates; where it stands still or runs back, the nominal step.
-                is_sensible = stated is not None and 0 <= stated and stated > timestamp
+                is_sensible = stated is not None and stated >= 0 and stated > timestamp
                 timestamp = stated if is_sensible and stated is not None else timestamp + self._step
                 yield _Decoded(frame, timestamp, failed)
                 failed = 0
@@ -225,7 +224,10 @@ class _Reader:
         is_short = promised_s is not None and self._end_s + self._step < 0.98 * promised_s - self._step
         if is_short or self._holes:
             logger.warning(
-                "%s: its header promises %d frames, %d were read; it is damaged, cut short, or lies", self._video.name, total, count
+                "%s: its header promises %d frames, %d were read; it is damaged, cut short, or lies",
+                self._video.name,
+                total,
+                count,
             )
 
 
