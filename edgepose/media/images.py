@@ -98,7 +98,8 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
         SourceError: Likewise, with `name` in it.
     """
     if heif_kind(data[:64]):
-        _check_size(*heif_size(data), name)
+        width, height = heif_size(data)
+        _check_size(max(1, width), max(1, height), name)
         return _bgr(decode_heif(data, name))
     try:
         header = read_header(data)
