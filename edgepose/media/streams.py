@@ -42,14 +42,8 @@ _PROTOCOLS = {
     "srt": "srt",
     "ftp": "ftp,tcp",
 }
-_OPTIONS = {
-    # RTP over TCP loses no packets; a camera that has only UDP gets that.
-    "rtsp": {"rtsp_flags": "prefer_tcp"},
-    "rtsps": {"rtsp_flags": "prefer_tcp"},
-    # A broken download goes on where it was.
-    "http": {"reconnect": "1", "reconnect_max_retries": "3"},
-    "https": {"reconnect": "1", "reconnect_max_retries": "3"},
-}
+# RTP over TCP loses no packets; a camera that has only UDP gets that.
+_RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp"}
 # Demuxers of what has no end, and of lists, whose own length says nothing about that of what they list.
 _ENDLESS = ("mpjpeg",)
 _LISTS = ("hls", "dash")
@@ -71,7 +65,8 @@ def open_stream(url: str, part: Part) -> Source:
     """
     name, scheme = showable(url), _scheme(url)
     try:
-        container = interruptible(lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {})))
+        options = _RTSP_OPTIONS if scheme.startswith("rtsp") else {}
+        container = interruptible(lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, options))
     except av.error.FFmpegError as error:
         advice = "check the address, user name and password, and that it can be reached"
         raise SourceError(f"{name} cannot be opened; {advice}: {explained(error)}") from None
@@ -121,7 +116,7 @@ def _fetch(url: str, scheme: str, name: str) -> bytes:
     data = bytearray()
     length = 0
     try:
-        with open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {}), "data") as container:
+        with open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, {}, "data") as container:
             length = container.size
             for packet in container.demux():
                 data += bytes(packet)
