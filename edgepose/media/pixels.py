@@ -42,8 +42,7 @@ class PictureMaker:
         if has_alpha is None:
             has_alpha = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
             self._has_alpha[frame.format.name] = has_alpha
-        # One thread: several take more processor time in all, which the network needs. Of unscaled pictures with chroma of
-        # half the size, this is the conversion that OpenCV's captures make, bit for bit.
+        # What OpenCV's captures do, bit for bit. Several threads take more processor time in all, which the network needs.
         made = self._reformatter.reformat(frame, format="bgra" if has_alpha else "bgr24", interpolation="BICUBIC", threads=1)
         picture = _array(made, 4 if has_alpha else 3)
         return _upright(on_white(picture) if has_alpha else picture, frame)
@@ -54,7 +53,8 @@ def _array(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
     plane = frame.planes[0]
     if plane.line_size != frame.width * channels:
         return np.asarray(frame.to_ndarray(), np.uint8)
-    return np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height].reshape(frame.height, frame.width, channels)
+    memory = np.frombuffer(memoryview(plane), np.uint8)
+    return memory[: plane.line_size * frame.height].reshape(frame.height, frame.width, channels)
 
 
 def check_size(width: int, height: int, name: str) -> None:

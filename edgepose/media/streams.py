@@ -6,10 +6,12 @@ import logging
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import av.error
 from av.container import InputContainer
+from av.packet import Packet
 
 from edgepose.addresses import showable
 from edgepose.errors import SourceError
@@ -157,7 +159,7 @@ def _live_frames(video: Video, every: int) -> Iterator[Frame]:
         raise no_frames(video.name)
 
 
-def _in_time(video: Video) -> Iterator[av.Packet]:
+def _in_time(video: Video) -> Iterator[Packet[Any]]:
     """The packets of the pictures, for as long as each comes in time.
 
     A wait that is too long ends in an error or in half a packet; and what comes after it is as old as the wait was long.
