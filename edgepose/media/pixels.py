@@ -61,7 +61,7 @@ def _array(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
     """The pixels of a packed frame (H, W, channels); its own memory, where the rows lie close together."""
     plane = frame.planes[0]
     if plane.line_size != frame.width * channels:
-        return np.asarray(frame.to_ndarray(), np.uint8)
+        return np.ascontiguousarray(frame.to_ndarray(), np.uint8)
     memory = np.frombuffer(memoryview(plane), np.uint8)
     return memory[: plane.line_size * frame.height].reshape(frame.height, frame.width, channels)
 
