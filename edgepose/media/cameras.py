@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -61,9 +62,10 @@ class CameraOptions:
 
 
 def is_camera(source: str) -> bool:
-    """Whether `source` is the name of a camera rather than of a file or a URL."""
+    """Whether `source` is the name of a camera rather than of a file or a URL; a folder may be called 2024."""
+    is_number = re.fullmatch(r"-?[0-9]{1,9}", source) is not None
     return (
-        re.fullmatch(r"-?[0-9]{1,9}", source) is not None
+        (is_number and not (int(source) >= MAX_CAMERAS and Path(source).exists()))
         or source == PICAMERA
         or source.startswith(("/dev/video", "/dev/v4l/"))
         or _is_pipeline(source)
@@ -92,10 +94,11 @@ def open_camera(camera: int | str, options: CameraOptions, every: int = 1) -> So
     if not capture.isOpened():
         registry = cv2.videoio_registry
         tried = ", ".join(registry.getBackendName(backend) for backend in registry.getCameraBackends())
+        path = f" (./{camera} for what has this name)" if isinstance(camera, int) and Path(str(camera)).exists() else ""
         present = ", ".join(sorted(glob.glob("/dev/video*"))) or "none"
         raise SourceError(
             f"{name} cannot be opened (tried {tried or 'no backend: OpenCV has none for cameras'}; /dev/video*: {present});"
-            " plug one in, give another number or a file, or try: edgepose demo"
+            f" plug one in, give another number or a file{path}, or try: edgepose demo"
         )
     _configure(capture, name, options)
     return _from_capture(capture, name, every)

@@ -82,7 +82,7 @@ def source_files(source: object) -> Sequence[Path]:
         return [Path(f"/dev/video{source}")]
     if not isinstance(source, (str, Path)):
         return []
-    text = str(source)
+    text = _at_home(str(source))
     if source == STANDARD_INPUT:
         return []
     if is_camera(text):
@@ -111,7 +111,7 @@ def _open(source: str | int | Path | Iterable[NDArray[np.uint8]], camera: Camera
         images = [source] if isinstance(source, np.ndarray) and source.ndim == 3 else source
         total = part.expected(len(images), None) if isinstance(images, Sized) else None
         return Source(_ARRAYS, "images", _read_arrays(images, part.every), total=total)
-    text = str(source)
+    text = _at_home(str(source))
     if source == STANDARD_INPUT:
         return open_pipe_at(None, "standard input", part)
     if is_camera(text):
@@ -132,6 +132,14 @@ def _opened_camera(name: int | str, options: CameraOptions, part: Part) -> Sourc
     if part.has_times:
         raise SourceError(f"camera {name}: live, without a start and an end to choose; stop it after a number of frames")
     return open_camera(name, options, part.every)
+
+
+def _at_home(text: str) -> str:
+    """`text` with the user's home for a "~" at its beginning, as shells have it; they leave it in quoted patterns."""
+    if text.startswith("~") and not Path(text).exists():
+        with suppress(RuntimeError):  # There is no home.
+            return str(Path(text).expanduser())
+    return text
 
 
 def _path_of(url: str) -> Path:
