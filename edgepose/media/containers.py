@@ -34,6 +34,8 @@ _PIECE = 1 << 18
 _DECODERS_BOUND = MAX_PIXELS + MAX_PIXELS // 16
 # Failures in a row after which a damaged container is at its end; each lets its demuxer look for the next intact part.
 _MAX_FAILURES = 100
+# A header that promises more frames says nothing; these are a year's.
+_MOST_FRAMES = 10**9
 # No protocol has this name.
 _NOTHING = "none"
 _NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -158,12 +160,13 @@ def _choose_pictures(container: InputContainer, name: str, is_network: bool, is_
     return Video(container, stream, name, fps, _promised(container, stream, fps), _origin(container, stream), is_network)
 
 
-def packets(video: Video, *, retries: int = _MAX_FAILURES) -> Iterator[Packet[Any]]:
+def packets(video: Video) -> Iterator[Packet[Any]]:
     """All packets of a container, those of sound included.
 
     Raises:
-        av.error.FFmpegError: It cannot be read on, and there are no `retries`; otherwise that is its end.
+        av.error.FFmpegError: The server does not send it on. Of a file, what cannot be read is its end.
     """
+    retries = 0 if video.is_network else _MAX_FAILURES
     failures = 0
     while failures <= retries:
         try:
@@ -205,10 +208,10 @@ def _options(protocols: str) -> dict[str, str]:
 
 
 def _promised(container: InputContainer, stream: VideoStream, fps: float | None) -> int | None:
-    if stream.frames > 0:
+    if 0 < stream.frames < _MOST_FRAMES:
         return stream.frames
-    duration = container.duration
-    return (round(duration / av.time_base * fps) or None) if duration and fps else None
+    count = round(container.duration / av.time_base * fps) if container.duration and fps else 0
+    return count if 0 < count < _MOST_FRAMES else None
 
 
 def _origin(container: InputContainer, stream: VideoStream) -> Fraction:

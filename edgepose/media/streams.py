@@ -164,7 +164,7 @@ def _in_time(video: Video) -> Iterator[Packet[Any]]:
 
     A wait that is too long ends in an error or in half a packet; and what comes after it is as old as the wait was long.
     """
-    coming = packets(video, retries=0)
+    coming = packets(video)
     while True:
         asked = time.monotonic()
         try:

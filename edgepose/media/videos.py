@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -130,9 +129,8 @@ class _Reader:
             if times:
                 decoded = self._decoded()
                 first = next(decoded, None)
-                index = bisect_left(times, math.inf if first is None else first.timestamp - self._step / 100)
-                if first is not None and index < len(times) and first.timestamp <= self._part.start:
-                    return index, itertools.chain([first._replace(failed=0)], decoded)
+                if first is not None and first.timestamp <= self._part.start and first.timestamp in times:
+                    return times.index(first.timestamp), itertools.chain([first._replace(failed=0)], decoded)
             self._video.close()
             self._video = self._reopen()
         return 0, self._decoded()
@@ -197,7 +195,7 @@ class _Reader:
         video = self._video
         last_s, last_byte = math.inf, math.inf
         try:
-            for packet in packets(video, retries=0 if video.is_network else 100):
+            for packet in packets(video):
                 is_picture = packet.stream_index == video.stream.index
                 base = packet.time_base
                 if packet.dts is not None and base:
