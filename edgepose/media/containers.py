@@ -108,19 +108,19 @@ def open_data(file: Any, name: str) -> Video:
 
 
 def open_address(
-    url: str, protocols: str, timeout_s: float, options: dict[str, str], container_format: str | None = None
+    url: str, protocols: str, timeouts_s: tuple[float, float], options: dict[str, str], container_format: str | None = None
 ) -> InputContainer:
     """A container at an address, with errors of PyAV's.
 
     Args:
         url: The address.
         protocols: Those that may be used for it, with commas between.
-        timeout_s: The longest wait for the server, to open and for each packet.
+        timeouts_s: The longest waits for the server: to open, and for each packet.
         options: More of FFmpeg's.
         container_format: FFmpeg's name of it, where it is known.
     """
     options = _options(protocols) | options
-    return av.open(url, "r", container_format, options, timeout=timeout_s, metadata_errors="replace")
+    return av.open(url, "r", container_format, options, timeout=timeouts_s, metadata_errors="replace")
 
 
 def choose_pictures(container: InputContainer, name: str, *, is_network: bool = False, is_live: bool = False) -> Video:

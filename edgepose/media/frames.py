@@ -23,6 +23,8 @@ DEFAULT_FPS = 25.0
 # A live source that gives no frame for this long, seconds, and for so many of its usual intervals, is gone.
 SILENCE_S = 2.0
 MISSED_INTERVALS = 5
+# How long a long interval counts, seconds: HLS has one now and then, and many short ones between.
+MEMORY_S = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +98,8 @@ class Pulse:
         """Note that a frame came."""
         last, now = self._last[0], (time.monotonic(), time.time())
         if not self._is_lost:
-            self._interval = max(now[0] - last, 0.9 * self._interval)
+            gap = now[0] - last
+            self._interval = max(gap, self._interval * math.exp(-gap / MEMORY_S))
         self._last, self._is_lost = now, False
 
     def lost(self) -> None:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # FFmpeg waits for ever for a server that does not answer, or answers no more.
 STREAM_TIMEOUT_S = 5.0
+# HLS sends a few seconds of video at once, and nothing until there are as many more: ten, by Apple's advice of old.
+HLS_TIMEOUT_S = 30.0
 # Warnings about damaged frames of a live stream, at most one in so many seconds.
 _WARNINGS_S = 10.0
 # What an address may lead to, by its scheme: redirections and the parts of an HLS playlist stay within it.
@@ -67,8 +69,9 @@ def open_stream(url: str, part: Part) -> Source:
     """
     name, scheme = showable(url), _scheme(url)
     try:
+        patience_s = HLS_TIMEOUT_S if urlsplit(url).path.endswith(".m3u8") else STREAM_TIMEOUT_S
         options = _RTSP_OPTIONS if scheme.startswith("rtsp") else {}
-        container = interruptible(lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, options))
+        container = interruptible(lambda: open_address(url, _PROTOCOLS[scheme], (STREAM_TIMEOUT_S, patience_s), options))
     except av.error.FFmpegError as error:
         advice = "check the address, user name and password, and that it can be reached"
         raise SourceError(f"{name} cannot be opened; {advice}: {explained(error)}") from None
@@ -83,7 +86,7 @@ def open_stream(url: str, part: Part) -> Source:
     if part.has_times:
         video.close()
         raise SourceError(f"{name}: a live stream, which has no start and end to choose; stop it after a number of frames")
-    return Source(name, "stream", _live_frames(video, part.every), True, video.fps, release=video.close)
+    return Source(name, "stream", _live_frames(video, part.every, patience_s), True, video.fps, release=video.close)
 
 
 def _scheme(url: str) -> str:
@@ -118,7 +121,7 @@ def _fetch(url: str, scheme: str, name: str) -> bytes:
     data = bytearray()
     length = 0
     try:
-        with open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, {}, "data") as container:
+        with open_address(url, _PROTOCOLS[scheme], (STREAM_TIMEOUT_S, STREAM_TIMEOUT_S), {}, "data") as container:
             length = container.size
             for packet in container.demux():
                 data += bytes(packet)
@@ -130,7 +133,7 @@ def _fetch(url: str, scheme: str, name: str) -> bytes:
     return bytes(data)
 
 
-def _live_frames(video: Video, every: int) -> Iterator[Frame]:
+def _live_frames(video: Video, every: int, patience_s: float) -> Iterator[Frame]:
     """Frames as they come, timed by our clock, to the end of the stream, or of patience with it.
 
     Raises:
@@ -139,7 +142,7 @@ def _live_frames(video: Video, every: int) -> Iterator[Frame]:
     picture, decoder = PictureMaker(video.name), video.stream.codec_context
     index = failed = 0
     started = warned = -_WARNINGS_S
-    for packet in _in_time(video):
+    for packet in _in_time(video, patience_s):
         came, received = time.monotonic(), time.time()
         try:
             frames = decoder.decode(packet)
@@ -159,7 +162,7 @@ def _live_frames(video: Video, every: int) -> Iterator[Frame]:
         raise no_frames(video.name)
 
 
-def _in_time(video: Video) -> Iterator[Packet[Any]]:
+def _in_time(video: Video, patience_s: float) -> Iterator[Packet[Any]]:
     """The packets of the pictures, for as long as each comes in time.
 
     A wait that is too long ends in an error or in half a packet; and what comes after it is as old as the wait was long.
@@ -173,7 +176,7 @@ def _in_time(video: Video) -> Iterator[Packet[Any]]:
             raise SourceError(f"{video.name}: {explained(error)}") from None
         if packet is None:
             return
-        if time.monotonic() - asked > STREAM_TIMEOUT_S:
-            raise SourceError(f"{video.name}: nothing came for {STREAM_TIMEOUT_S:g} s")
+        if time.monotonic() - asked > patience_s:
+            raise SourceError(f"{video.name}: nothing came for {patience_s:g} s")
         if packet.stream_index == video.stream.index:
             yield packet
