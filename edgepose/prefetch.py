@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 
 _Item = TypeVar("_Item")
 
+# A signal that another thread of the process was given is heard by the main thread when it looks up, seconds.
+_LOOK_S = 0.2
+
 
 class Prefetch(Generic[_Item]):
     """The items of an iterable, made in another thread while the caller is busy with those before, in order.
@@ -144,7 +147,8 @@ def interruptible(call: Callable[[], _Item]) -> _Item:
     thread = threading.Thread(target=run, name="edgepose-call", daemon=True)
     thread.start()
     try:
-        thread.join()
+        while thread.is_alive():
+            thread.join(_LOOK_S)
     except BaseException:
         with lock:
             is_wanted = False
