@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,43 @@ def test_a_playlist_on_a_server_stays_on_servers(server: Web, tmp_path: Path) ->
         assert len(list(source)) == 10
     with pytest.raises(SourceError), open_source(f"{server.url}/bad.m3u8") as source:
         list(source)
+
+
+def test_a_redirection_leads_to_servers_alone(server: Web, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.ts", [video_frame(i) for i in range(10)], codec="libx264", container="mpegts")
+    server.files["/clip"] = path.read_bytes()
+    server.moved = {"/good": "/clip", "/file": path.as_uri(), "/path": f"file:{path}", "/list": f"concat:{path}"}
+    with open_source(f"{server.url}/good") as source:
+        assert len(list(source)) == 10
+    for place in ("/file", "/path", "/list"):
+        with pytest.raises(SourceError, match=rf"{place} cannot be opened"):
+            open_source(f"{server.url}{place}")
+
+
+def test_a_download_that_breaks_off_is_an_error_after_what_came(server: Web, tmp_path: Path) -> None:
+    noise = list(np.random.default_rng(0).integers(0, 256, (60, 96, 128, 3), np.uint8))
+    data = write_clip(tmp_path / "clip.ts", noise, codec="mpeg4", container="mpegts").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data)
+            for _ in range(2):
+                with suppress(TimeoutError):
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        connection.sendall(head + data[: 2 * len(data) // 3])
+
+        listener.settimeout(1)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        frames: list[Frame] = []
+        with (
+            open_source(f"http://127.0.0.1:{listener.getsockname()[1]}/clip.ts") as source,
+            pytest.raises(SourceError, match=r"/clip\.ts: cannot be read on: "),
+        ):
+            frames.extend(source)  # Keeps those before the error.
+        thread.join()
+    assert 20 < len(frames) < 60
 
 
 def test_a_silent_server_is_not_waited_for_for_ever(server: Web, monkeypatch: pytest.MonkeyPatch) -> None:

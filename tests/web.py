@@ -16,6 +16,7 @@ class Web(ThreadingHTTPServer):
 
     Attributes:
         files: Their contents by path; a path that begins with `/chunked` is sent without a length.
+        moved: Where else a path is to be found.
         frames: How many pictures the camera sends before it hangs up.
         pause_s: The time between two of them.
         goes_on: While it is not set, the camera stalls.
@@ -28,6 +29,7 @@ class Web(ThreadingHTTPServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.files: dict[str, bytes] = {}
+        self.moved: dict[str, str] = {}
         self.frames, self.pause_s = 5, 0.0
         self.goes_on = threading.Event()
         self.goes_on.set()
@@ -49,6 +51,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         if self.path == "/silent":
             time.sleep(30)
+            return
+        if self.path in self.server.moved:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved[self.path])
+            self.end_headers()
             return
         data = self.server.files.get(self.path)
         if data is not None:
