@@ -63,7 +63,7 @@ class _Session(socketserver.StreamRequestHandler):
                     return
 
     def _request(self) -> tuple[str, str] | None:
-        lines = []
+        lines: list[str] = []
         while (line := self.rfile.readline().decode().strip()) or not lines:
             lines.append(line)
             if not line:

@@ -181,7 +181,7 @@ def test_a_thread_that_waits_is_left_to_end_by_itself() -> None:
 def test_what_is_called_answers_and_fails_as_ever() -> None:
     assert interruptible(lambda: 5) == 5
     with pytest.raises(KeyError, match="missing"):
-        interruptible(lambda: {}["missing"])
+        interruptible(lambda: {"here": 1}["missing"])
 
 
 class Opened:
