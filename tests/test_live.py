@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pictures import video_frame, write_video
 
 from edgepose.errors import SourceError
 from edgepose.media import live
-from edgepose.media.frames import Frame, Source
+from edgepose.media.frames import Frame, Pulse, Source
 from edgepose.media.live import read_ahead
 from edgepose.media.sources import open_source
 
@@ -162,3 +165,82 @@ def test_a_video_read_ahead_is_the_same_and_closes_at_any_frame(tmp_path: Path, 
             assert (ahead.image == frame.image).all()
         assert source.dropped == 0
     assert list(source) == []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that `Pulse` sees, to be set."""
+    now = [100.0]
+    monkeypatch.setattr("edgepose.media.frames.time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 1e9 + now[0]))
+    return now
+
+
+def test_silence_means_that_a_source_is_gone(clock: list[float]) -> None:
+    pulse = Pulse()
+    assert pulse.gone_since is None
+    for _ in range(100):
+        clock[0] += 0.04
+        pulse.came()
+    last = 1e9 + clock[0]
+    clock[0] += 1.9
+    assert pulse.gone_since is None
+    clock[0] += 0.2
+    assert pulse.gone_since == last
+    pulse.came()
+    assert pulse.gone_since is None
+
+
+def test_a_source_that_is_slow_or_comes_in_bursts_is_not_gone(clock: list[float]) -> None:
+    pulse = Pulse()
+    for _ in range(5):
+        clock[0] += 6
+        for _ in range(150):
+            clock[0] += 0.001
+            pulse.came()
+    clock[0] += 8
+    assert pulse.gone_since is None
+    clock[0] += 30
+    assert pulse.gone_since is not None
+
+
+def test_a_source_whose_connection_breaks_is_gone_at_once(clock: list[float]) -> None:
+    pulse = Pulse()
+    pulse.came()
+    pulse.lost()
+    clock[0] += 0.1
+    assert pulse.gone_since == 1e9 + 100
+    clock[0] += 60
+    pulse.came()  # The time without it is no interval of its own.
+    clock[0] += 2.1
+    assert pulse.gone_since is not None
+
+
+def test_a_camera_tells_when_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PAUSES_S", (1000.0,))
+    camera = Camera(3)
+    with read_ahead(camera.open(), camera.open) as source:
+        assert source.gone_since is None
+        next(source)
+        deadline = time.monotonic() + 20
+        while source.gone_since is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert source.gone_since == pytest.approx(time.time(), abs=30)
+        assert replace(source, frames=iter(())).gone_since == source.gone_since
+
+
+def test_each_third_frame_of_all_lives(impatient: None) -> None:
+    """What is passed over keeps its number."""
+    frames: list[Frame] = []
+
+    def life() -> Source:
+        every_third = [frame for frame in Camera(7).open() if frame.index % 3 == 0]
+        return Source("camera 0", "camera", iter(every_third), is_live=True)
+
+    lives = itertools.chain([life()])
+    with pytest.raises(SourceError):
+        frames.extend(live.endless(life(), lambda: next(lives, None) or _gone(), threading.Event()))
+    assert numbers(frames) == [0, 3, 6, 7, 10, 13]
+
+
+def _gone() -> Source:
+    raise SourceError("camera 0 cannot be opened")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from edgepose.prefetch import Prefetch
+from edgepose.prefetch import Prefetch, interruptible
 
 LONG_S = 20.0  # More than any wait here takes; a test that waits this long has failed.
 
@@ -15,7 +16,7 @@ LONG_S = 20.0  # More than any wait here takes; a test that waits this long has 
 def no_thread_stays() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    assert set(threading.enumerate()) == before
+    assert [thread for thread in threading.enumerate() if thread not in before] == []
 
 
 class Items:
@@ -151,3 +152,69 @@ def test_closing_wakes_a_caller_that_waits_in_another_thread() -> None:
 def test_endless_items_end_when_they_are_closed() -> None:
     with Prefetch(itertools.count()) as prefetch:
         assert list(itertools.islice(prefetch, 1000)) == list(range(1000))
+
+
+def test_a_thread_that_waits_is_left_to_end_by_itself() -> None:
+    goes_on = threading.Event()
+    ended = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield 1
+            assert goes_on.wait(LONG_S)
+            yield 2
+        finally:
+            ended.set()
+
+    prefetch = Prefetch(items())
+    assert not prefetch.has_begun
+    assert next(prefetch) == 1
+    assert prefetch.has_begun
+    prefetch.close(0.05)
+    assert list(prefetch) == []
+    assert not ended.is_set()
+    goes_on.set()
+    assert ended.wait(LONG_S)
+    prefetch.close()
+
+
+def test_what_is_called_answers_and_fails_as_ever() -> None:
+    assert interruptible(lambda: 5) == 5
+    with pytest.raises(KeyError, match="missing"):
+        interruptible(lambda: {"here": 1}["missing"])
+
+
+class Opened:
+    """Something that takes long to open."""
+
+    def __init__(self) -> None:
+        self.started, self.goes_on, self.closed = threading.Event(), threading.Event(), threading.Event()
+
+    def open(self) -> Opened:
+        self.started.set()
+        assert self.goes_on.wait(LONG_S)
+        return self
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals come to the main thread")
+def test_what_comes_after_an_interruption_is_closed() -> None:
+    opened = Opened()
+
+    def interrupt() -> None:
+        assert opened.started.wait(LONG_S)
+        signal.raise_signal(signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(opened.open)
+    interrupter.join()
+    assert not opened.closed.is_set()
+    opened.goes_on.set()
+    assert opened.closed.wait(LONG_S)
+    for thread in threading.enumerate():
+        if thread.name == "edgepose-call":
+            thread.join()

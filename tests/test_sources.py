@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pictures import encode, quadrants, write_video
 
 from edgepose.errors import InputError, SourceError
-from edgepose.media.sources import Frame, open_source
+from edgepose.media.sources import Frame, open_source, source_files
 
 
 @pytest.fixture
@@ -147,5 +147,39 @@ def test_what_cannot_be_opened(tmp_path: Path, source: str, message: str) -> Non
 
 
 def test_what_is_no_source_at_all() -> None:
-    with pytest.raises(InputError, match="got NoneType; expected a path"):
+    with pytest.raises(
+        InputError, match=r"got NoneType; expected a path, .*; cv2\.imread gives None for a file that it cannot"
+    ):
         open_source(None)  # type: ignore[arg-type]
+    with open_source([None]) as source, pytest.raises(InputError, match=r"got NoneType; .*; cv2\.imread gives None"):  # type: ignore[list-item]
+        list(source)
+
+
+def test_a_folder_may_be_called_2024(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("2024", "7"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(encode(".png", quadrants()))
+    assert len(read("2024")) == len(read("./7")) == 1
+    assert source_files("2024") == [Path("2024/a.png")]
+    with pytest.raises(SourceError, match=r"camera 7 cannot be opened .*a file \(\./7 for what has this name\)"):
+        open_source("7")
+    with pytest.raises(SourceError, match="there is no camera 2025"):
+        open_source("2025")
+
+
+def test_home_in_a_quoted_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "a.png").write_bytes(encode(".png", quadrants()))
+    for source in ("~/*.png", "~/a.png", "~"):
+        assert len(read(source)) == 1
+        assert source_files(source) == [tmp_path / "a.png"]
+
+
+def test_pictures_of_phones_are_pictures_of_a_folder(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIF", "c.avif", "d.hif"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with open_source(tmp_path) as source:
+        assert list(source) == []
+    assert [reason.partition(";")[0] for _, reason in source.skipped] == ["not an image that can be read"] * 4
