@@ -42,6 +42,7 @@ class Encoder(NamedTuple):
         crf: The constant quality that is used by default; None if it has no such option.
         worst: The largest `crf`.
         quantizer: For encoders without `crf`, the size of a quantizer's step, from 2 (best) to 31.
+        least_side: No side of a frame may be shorter, pixels.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Encoder(NamedTuple):
     crf: int | None = None
     worst: int = 51
     quantizer: int | None = None
+    least_side: int = 16
 
 
 # Presets and qualities chosen by `benchmarks/encoders.py`: about what MPEG-4 costs, in about half of its bytes.
@@ -60,8 +62,9 @@ ENCODERS = (
     Encoder(
         "libx265",
         "hevc",
-        {"preset": "ultrafast", "x265-params": "log-level=none:bframes=0:pools={threads}:frame-threads=1", "tag": "hvc1"},
+        {"preset": "ultrafast", "x265-params": "log-level=none:bframes=0:rc-lookahead=0:pools={threads}", "tag": "hvc1"},
         24,
+        least_side=64,  # It writes beyond its memory for frames that are less wide than a block.
     ),
     Encoder(
         "libvpx-vp9",
@@ -105,13 +108,12 @@ def choose_encoders(path: Path, codec: str | None, crf: int | None) -> list[Enco
         missing = ", ".join(encoder.name for encoder in wanted)
         raise OutputError(f"{path}: the FFmpeg inside PyAV has no encoder for {codecs[0]} ({missing}); give another --codec")
     if crf is not None:
-        least = 0
         with_crf = [encoder for encoder in found if encoder.crf is not None]
         if not with_crf:
             raise InputError(f"crf is {crf}; {found[0].codec} by {found[0].name} has no such quality; leave it out")
         found = with_crf
-        if not least <= crf <= found[0].worst:
-            raise InputError(f"crf is {crf}; expected {least} (best) to {found[0].worst} (smallest) for {found[0].codec}")
+        if not 0 <= crf <= found[0].worst:
+            raise InputError(f"crf is {crf}; expected 0 (best) to {found[0].worst} (smallest) for {found[0].codec}")
     return found
 
 
