@@ -131,6 +131,12 @@ def test_no_two_images_have_the_same_number_or_name() -> None:
     assert min(number for _, number in given) == 1
 
 
+def test_numbers_differ_even_if_no_name_is_known_beforehand() -> None:
+    names = ImageNames()
+    given = [names(frame(path))[1] for path in ("a.jpg", "1.jpg", "3.jpg", "b.jpg", "c.jpg", "2.jpg", "9.jpg", "4.jpg")]
+    assert given == [1, 2, 3, 4, 5, 6, 9, 7]
+
+
 def test_a_frame_that_comes_again_is_the_same_image(tmp_path: Path) -> None:
     with CocoSink(tmp_path / "o.json") as sink:
         for count in (2, 0, 1):

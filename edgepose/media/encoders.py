@@ -25,8 +25,11 @@ from edgepose.media.kinds import CODECS, VIDEO_CODECS
 
 # The network has more to do for a frame, and wants the cores.
 ENCODING_THREADS = min(4, max(1, cv2.getNumberOfCPUs() // 2))
-# A picture that needs no other comes as often, so that players can jump there.
+# A picture that needs no other comes as often, so that players can jump there; and after so many others at the latest.
 KEYFRAMES_S = 4.0
+_KEYFRAMES = 300
+# Encoders ask for the rate, and SVT-AV1 takes no higher one; frames may come faster all the same.
+_MOST_FPS = 240
 # The matrix between BGR and YUV is that of BT.601, as OpenCV has it (AVCOL_SPC_SMPTE170M), and so the file says.
 MATRIX_601 = 6
 _LAMBDA = 118  # FFmpeg's unit of `global_quality`: FF_QP2LAMBDA.
@@ -62,7 +65,12 @@ ENCODERS = (
     Encoder(
         "libx265",
         "hevc",
-        {"preset": "ultrafast", "x265-params": "log-level=none:bframes=0:rc-lookahead=0:pools={threads}", "tag": "hvc1"},
+        {
+            "preset": "ultrafast",
+            "forced-idr": "1",
+            "x265-params": "log-level=none:bframes=0:rc-lookahead=0:pools={threads}",
+            "tag": "hvc1",
+        },
         24,
         least_side=64,  # It writes beyond its memory for frames that are less wide than a block.
     ),
@@ -150,13 +158,13 @@ def add_video(
     """
     options = {key: value.format(threads=ENCODING_THREADS) for key, value in encoder.options.items()}
     tag = options.pop("tag", None)
-    stream = container.add_stream(encoder.name, rate=rate, options=options)
+    stream = container.add_stream(encoder.name, rate=min(rate, Fraction(_MOST_FPS)), options=options)
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.height, context.width = size
     context.time_base = base
     context.sample_aspect_ratio = aspect
-    context.gop_size = max(1, min(300, round(KEYFRAMES_S * rate)))
+    context.gop_size = _KEYFRAMES
     context.thread_count = ENCODING_THREADS
     if tag is not None:
         context.codec_tag = tag

@@ -19,10 +19,11 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.container.core import Flags
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from edgepose.media.encoders import Encoder, add_video, to_yuv
+from edgepose.media.encoders import KEYFRAMES_S, Encoder, add_video, to_yuv
 from edgepose.media.sound import FAILURES, Sound
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Recording:
         # SVT-AV1 prints what it does, other than errors, unless the environment says otherwise.
         os.environ.setdefault("SVT_LOG", "1")
         self._encoder, self._unit = encoder, unit
+        self._next_key = 0
         name = CONTAINERS[suffix]
         self._container: OutputContainer | None = av.open(str(path), "w", format=name, container_options=_GROWING[name])
         try:
@@ -99,6 +101,9 @@ class Recording:
         assert self._container is not None
         frame = to_yuv(image, self._encoder)
         frame.pts, frame.time_base, frame.duration = at, self._unit, max(1, round(step / self._unit))
+        if at >= self._next_key:
+            frame.pict_type = PictureType.I
+            self._next_key = at + round(KEYFRAMES_S / self._unit)
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
