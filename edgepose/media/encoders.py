@@ -60,7 +60,7 @@ class Encoder(NamedTuple):
 # Presets and qualities chosen by `benchmarks/encoders.py`: about what MPEG-4 costs, in about half of its bytes.
 ENCODERS = (
     # Threads that share a frame rather than take one each do not hold frames back.
-    Encoder("libx264", "h264", {"preset": "ultrafast", "coder": "cabac", "x264-params": "sliced-threads=1"}, 22),
+    Encoder("libx264", "h264", {"preset": "ultrafast", "x264-params": "sliced-threads=1"}, 22),
     Encoder("libopenh264", "h264", {"rc_mode": "quality", "allow_skip_frames": "0"}),
     Encoder(
         "libx265",
