@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -41,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     with open_source(options.video, max_frames=options.frames, read_ahead=False) as source:
         images = [figures(frame.image, index) for index, frame in enumerate(source)]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, write in ways().items():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "o.mp4"

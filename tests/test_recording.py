@@ -200,6 +200,22 @@ def test_a_final_form_that_cannot_be_written_leaves_what_plays(
     assert sorted(os.listdir(tmp_path)) == ["a.mp4", "b.mp4"]
 
 
+def test_a_signal_while_the_file_is_closed_does_not_keep_it_from_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = recording.Recording.close
+
+    def interrupted(self: recording.Recording) -> None:
+        close(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recording.Recording, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        record(tmp_path / "a.mp4", [0, 1, 2])
+    assert read(tmp_path / "a.mp4")[0] == pytest.approx([0, 1, 2])
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
 def test_a_run_that_is_stopped_does_not_wait_long_for_the_final_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -151,8 +151,8 @@ class VideoSink:
             recording.close()
         except FAILURES as error:
             self._failure = self._failure or error
-        # Should a second signal come, what is there arrives, and plays.
-        kept = self._arrive()
+        finally:  # Should a signal come now or later, what is there arrives, and plays.
+            kept = self._arrive()
         if self._failure is None:
             self._finish(patience)
         if self._left_out:
@@ -227,7 +227,8 @@ class VideoSink:
         height, width = self._first
         aspect = self._aspect
         if not keeps_aspect(self._suffix, encoder.codec):
-            height, width, aspect = round(height * max(1, 1 / aspect)), round(width * max(1, aspect)), Fraction(1)
+            height, width = (round(side * max(by, Fraction(1))) for side, by in ((height, 1 / aspect), (width, aspect)))
+            aspect = Fraction(1)
         self._shown = (height, width)
         # The codecs take even sides only, and fail on tiny ones.
         height, width = (max(side + side % 2, encoder.least_side) for side in self._shown)
