@@ -220,6 +220,7 @@ def test_a_run_that_is_stopped_does_not_wait_long_for_the_final_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(video_sink, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(video_sink, "_PATIENCE", 0.0)
     with pytest.raises(KeyboardInterrupt), VideoSink(tmp_path / "a.mp4", timed=True) as sink:  # noqa: PT012
         put(sink, 0, 0)
         put(sink, 1, 1)

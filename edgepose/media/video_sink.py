@@ -32,8 +32,9 @@ logger = logging.getLogger(__name__)
 DEFAULT_FPS = 25.0
 # More is not written in a file's head; frames that have times may come faster.
 MAX_FPS = 10_000
-# A run that is stopped ends soon. A video of so many bytes that its final form takes longer stays in pieces.
-_PATIENCE_S = 1.0
+# A run that is stopped ends soon. A video whose final form takes longer than so many seconds, and than such a part of its
+# length, stays in pieces.
+_PATIENCE_S, _PATIENCE = 1.0, 0.01
 # Units of time in which the usual rates are whole: 1/120000 s, and for MPEG-4, which takes no smaller ones, half as many.
 _UNIT, _UNIT_MPEG4 = Fraction(1, 120_000), Fraction(1, 60_000)
 # AVI has a fixed rate: that of the source; or more, where none is known, or one so low that it may be a variable one's mean.
@@ -137,13 +138,13 @@ class VideoSink:
             self.close()
         elif self._recording is not None:
             try:
-                kept = self._end(_PATIENCE_S if issubclass(error, KeyboardInterrupt) else inf)
+                kept = self._end(is_stopped=issubclass(error, KeyboardInterrupt))
             except OutputError as failure:  # The error on its way out matters more.
                 kept = f"; {failure}"
             if kept:
                 logger.warning("%s: not whole%s", self._path, kept)
 
-    def _end(self, patience: float = inf) -> str:
+    def _end(self, *, is_stopped: bool = False) -> str:
         """Bring the video to its place, and into its final form; returns a message about one that has to stay elsewhere."""
         recording, self._recording = self._recording, None
         assert recording is not None
@@ -154,7 +155,7 @@ class VideoSink:
         finally:  # Should a signal come now or later, what is there arrives, and plays.
             kept = self._arrive()
         if self._failure is None:
-            self._finish(patience)
+            self._finish(is_stopped)
         if self._left_out:
             logger.warning(
                 "%s: %d frames are left out: they came closer together than an %s, with its fixed rate, has places; an .mp4 or "
@@ -173,9 +174,10 @@ class VideoSink:
             raise self._arrival.stranded(error) from None
         return ""
 
-    def _finish(self, patience: float) -> None:
-        """Replace the video by its final form, where that can be written within `patience` seconds."""
+    def _finish(self, is_stopped: bool) -> None:
+        """Replace the video by its final form, where that can be written."""
         assert self._timeline is not None
+        patience = max(_PATIENCE_S, _PATIENCE * self._timeline.end) if is_stopped else inf
         final = Arrival(self._arrival.place, self._path.suffix)
         try:
             finish(
