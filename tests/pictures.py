@@ -167,6 +167,7 @@ def loudness(path: Path) -> tuple[NDArray[np.float64], float]:
         origin = (container.start_time or 0) / av.time_base
         start = None
         for frame in container.decode(audio=0):
+            assert frame.time is not None
             start = frame.time - origin if start is None else start
             for piece in resampler.resample(frame):
                 levels.extend(np.abs(piece.to_ndarray()[0].astype(np.float64)))
