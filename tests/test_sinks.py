@@ -374,7 +374,7 @@ def test_one_sink_that_fails_does_not_keep_the_other_open(clip: Path, tmp_path: 
 
     monkeypatch.setattr(PosesSink, "close", fail)
     monkeypatch.setattr(VideoSink, "close", lambda _: closed.append("video"))
-    monkeypatch.setattr(VideoSink, "_end", lambda *_: closed.append("video"))
+    monkeypatch.setattr(VideoSink, "_end", lambda *_, **__: closed.append("video"))
     with pytest.raises(OutputError, match="the disk is full"):
         run(clip, save=tmp_path / "out.mp4", poses=tmp_path / "out.jsonl")
     assert closed == ["poses", "video"]
