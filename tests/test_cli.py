@@ -75,7 +75,8 @@ def test_json_to_standard_output_is_nothing_but_json(model, photo, capfd):
 
 
 @pytest.mark.parametrize(
-    ("form", "name"), [("json", "o.json"), ("jsonl", "o.jsonl"), ("coco", "o.json"), ("openpose", "folder")]
+    ("form", "name"),
+    [("json", "o.json"), ("jsonl", "o.jsonl"), ("coco", "o.json"), ("coco-results", "o.json"), ("openpose", "folder")],
 )
 def test_formats(model, tmp_path, form, name):
     video = write_video(tmp_path / "v.avi", 3)
@@ -87,6 +88,8 @@ def test_formats(model, tmp_path, form, name):
         assert [line["frame"] for line in lines] == [0, 1, 2]
         assert [line["timestamp"] for line in lines] == pytest.approx([0, 0.04, 0.08])
     elif form == "coco":
+        assert len(json.loads((tmp_path / name).read_text())["images"]) == 3
+    elif form == "coco-results":
         assert json.loads((tmp_path / name).read_text()) == []
     else:
         assert len(list((tmp_path / name).glob("*_keypoints.json"))) == 3
