@@ -28,8 +28,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgepose.doctor import processor
-
 # Short turns, and figures compared within each, so that whatever else the machine does meets all alike.
 TURNS = 20
 SETTLE_S = 0.5
@@ -220,12 +218,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
+    from edgepose.doctor import processor  # Here, because viewers are started sixty times, and need none of it.
+
     crowds = [(0, 0), (1, 0), (options.viewers, options.viewers)]
     rates: dict[str, list[tuple[float, float, float]]] = {}
     memories: list[float] = []
     with served(options) as (port, process):
         rate(port, process.pid, 2)
-        for _ in range(TURNS):
+        for turn in range(TURNS):
+            print(f"turn {turn + 1} of {TURNS}", end="\r", file=sys.stderr, flush=True)
             for pictures, sockets in crowds:
                 with viewers(port, pictures, sockets) as watching:
                     measured = rate(port, process.pid, options.seconds / TURNS, watching)

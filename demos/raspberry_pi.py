@@ -25,7 +25,8 @@ import edgepose
 
 LEAST_CONFIDENCE = 0.2  # Whoever has less of either is more often a coat stand than a person.
 LEAST_KEYPOINTS = 5
-MISSED_FRAMES = 2  # A person or a wrist that is not found in so many frames is still there.
+MISSED_FRAMES = 2  # A person or a wrist that is not found in so many frames is still there,
+MISSED_S = 2.0  # unless it is longer than this: what is seen twice, with nothing between, is not there all the time.
 PULSE_S = 1.0
 TIMEOUT_S = 3.0  # For the server to be reached, and then for its answer.
 WAITING = 8  # Events that may wait for a slow server. More are not sent: what was long ago interests nobody.
@@ -76,7 +77,9 @@ class Debounce:
         """What begins to be an event with this frame, of what is so in it. Times in seconds, from any start."""
         events = []
         for key in sorted(so):  # Of two who come together it is the first, not whom a set happens to have first.
-            seen = self._seen.setdefault(key, _Seen(now, now))
+            seen = self._seen.get(key)
+            if seen is None or now - seen.last > (max(MISSED_S, self.quiet_s) if seen.told else MISSED_S):
+                seen = self._seen[key] = _Seen(now, now)
             seen.last, seen.missed = now, 0
             if not seen.told and now - seen.since >= self.hold_s:
                 seen.told = True

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.estimator import PoseEstimator
-from edgepose.media.frames import Frame, Source
+from edgepose.media.frames import Frame, Pulse, Source
 from edgepose.prefetch import Prefetch
 from edgepose.server.app import Site, create_app
 from edgepose.server.inference import SourceInference
@@ -89,13 +89,14 @@ def serving(
     names: tuple[str, ...] = (),
     limits: Limits | None = None,
     track: bool = False,
+    proxy: dict[str, Any] | None = None,
     **inference_options: Any,
 ) -> Iterator[Served]:
     """A server of `open_frames`, or of visitors' pictures alone; all of it has ended when the `with` statement is left."""
     with listen("127.0.0.1", port) as listening:
         inference = None if open_frames is None else SourceInference(estimator, open_frames, track=track, **inference_options)
         site = Site(estimator, inference, track=track, limits=limits)
-        server = BoundedServer(create_app(site, token=token, names=names), site)
+        server = BoundedServer(create_app(site, token=token, names=names, **(proxy or {})), site)
         began = threading.Event()
         startup = server.startup
 
@@ -116,7 +117,7 @@ def serving(
 
 
 class Camera:
-    """A live source that the test gives frames to, one by one; `end` makes it go away."""
+    """A live source that the test gives frames to, one by one; `end` makes it go away, and `pulse` tells that it has."""
 
     def __init__(self, name: str = "camera 0") -> None:
         self._name = name
@@ -124,6 +125,7 @@ class Camera:
         self._changed = threading.Condition()
         self._ended = False
         self._index = 0
+        self.pulse: Pulse | None = None
 
     def show(self, image: NDArray[np.uint8]) -> None:
         with self._changed:
@@ -143,7 +145,7 @@ class Camera:
             self.end()
             prefetch.close()
 
-        return Source(self._name, "camera", prefetch, is_live=True, release=close, prefetch=prefetch)
+        return Source(self._name, "camera", prefetch, is_live=True, release=close, prefetch=prefetch, pulse=self.pulse)
 
     def _read(self) -> Iterator[Frame]:
         while True:
@@ -152,5 +154,7 @@ class Camera:
                 if self._ended:
                     return
                 image = self._frames.pop(0)
-            yield Frame(image, self._index, float(self._index), self._name)
+            if self.pulse is not None:
+                self.pulse.came()
+            yield Frame(image, self._index, float(self._index), self._name, received=time.time())
             self._index += 1

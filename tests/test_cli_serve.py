@@ -5,17 +5,22 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pictures
 import pytest
 import tiny_models
 
 from edgepose.cli.main import main
+from edgepose.cli.serve import path as root_path
 from edgepose.media.images import read_image
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
@@ -64,7 +69,99 @@ def test_serves_a_video_until_it_is_told_to_end(model, tmp_path, ending):
         assert ask(address, "/healthz") == (200, b'{"status":"running"}')
         process.send_signal(ending)
         _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+    # The tiny network may say of a frame that it is noise.
+    assert (process.returncode, [line for line in errors.splitlines() if "noise" not in line]) == (0, [])
+
+
+@contextmanager
+def silent_server(answer: bytes) -> Iterator[str]:
+    """The address of a web server that sends `answer` and then nothing more, with the connection open."""
+    kept = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    kept.append(listening.accept()[0])
+                    kept[-1].sendall(answer)
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/live.mjpg"
+        finally:
+            for connection in kept:
+                connection.close()
+
+
+def mjpeg(frames: int) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=x\r\n\r\n"
+    image = pictures.encode(".jpg", np.zeros((96, 128, 3), np.uint8))
+    part = b"--x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(image), image)
+    return head + part * frames
+
+
+def ends_within_2_s(process: subprocess.Popen[str], ending: signal.Signals) -> None:
+    began = time.monotonic()
+    process.send_signal(ending)
+    process.communicate(timeout=30)
+    assert time.monotonic() - began < 2.5  # Half a second more, for machines that have other things to do.
+
+
+BOTH = pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "stop of a service"])
+
+
+@pytest.mark.slow
+@BOTH
+def test_it_ends_while_a_read_is_blocked(model, ending):
+    with silent_server(mjpeg(40)) as source, command(source, "--model", model) as (process, _):
+        time.sleep(1)
+        ends_within_2_s(process, ending)
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+@BOTH
+def test_it_ends_while_an_open_is_blocked(model, ending):
+    with silent_server(b"") as source:
+        line = [sys.executable, "-c", SCRIPT + "sys.exit(main(sys.argv[1:]))", "serve", source, "--model", model, "--port", "0"]
+        process = subprocess.Popen([*line[:2], BLOCKED + line[2], *line[3:]], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "opening\n"
+        time.sleep(0.3)
+        ends_within_2_s(process, ending)
+    assert process.returncode == 130
+
+
+# A camera whose driver does not come back from C, which no exception interrupts.
+BLOCKED = """
+import time, edgepose.media.sources as sources
+def open_source(*_, **__):
+    print("opening", flush=True)
+    time.sleep(30)
+sources.open_source = open_source
+"""
+
+
+@pytest.mark.slow
+@BOTH
+def test_it_ends_while_viewers_are_slow_and_uploads_come(model, tmp_path, ending):
+    video = pictures.write_video(tmp_path / "clip.avi", 30)
+    with command(video, "--model", model, "--loop") as (process, address), ExitStack() as stack:
+        port = int(re.findall(r":(\d+)/", address)[0])
+        for head in (
+            "GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "POST /estimate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nab",
+            "GET / HTTP/1.1\r\nHost: loc",
+            "GET /ws/poses HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        ):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(head.encode())
+        time.sleep(1)
+        ends_within_2_s(process, ending)
+    assert process.returncode == 0
 
 
 def test_pictures_for_viewers_are_as_small_as_is_said(model, tmp_path):
@@ -83,6 +180,35 @@ def test_all_addresses_demand_a_token(model):
         assert page.startswith("http://")
         assert ask(address, "/info")[0] == 401
         assert ask(address, "/info", Authorization=f"Bearer {token}")[0] == 200
+
+
+def test_all_addresses_are_named_by_the_ip_too(model):
+    with command("--host", "0.0.0.0", "--model", model) as (process, address):
+        assert process.stderr is not None
+        other = re.fullmatch(r"edgepose: or http://([0-9.]+):(\d+)/(\?token=\S+)\n", process.stderr.readline())
+        assert other is not None
+        assert address.endswith(f":{other[2]}/{other[3]}")
+        with socket.create_connection((other[1], int(other[2])), 20):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("", ""), ("/", ""), ("camera", "/camera"), ("/camera/", "/camera"), ("/a/b", "/a/b")],
+)
+def test_the_path_of_a_proxy(given, path):
+    assert root_path(given) == path
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--root-path", "http://x/?a"], ["--root-path", "/a b"], ["--forwarded-allow-ips", "somewhere"]],
+    ids=" ".join,
+)
+def test_wrong_words_about_a_proxy(model, capsys, option):
+    with pytest.raises(SystemExit):
+        main(["serve", "--model", model, *option])
+    assert "expected" in capsys.readouterr().err
 
 
 def test_a_token_from_the_environment(model):

@@ -197,6 +197,9 @@ STEPS = {  # frames a second, when a hand is up (#) in the frames, the frames in
     "down and up again within the quiet time": (8, "######" + "....." * 5 + "######", [4]),
     "down for longer": (8, "######" + "." * 60 + "######", [4, 70]),
     "slow camera": (1, ".###", [2]),
+    "two sightings 5 s apart": (0.2, "##", []),
+    "sightings that are all far apart": (0.4, "######", []),
+    "one that is far from the rest": (8, "#" + "." * 40 + "#", []),
 }
 
 
@@ -205,6 +208,19 @@ def test_debounce(fps, frames, expected):
     debounce = Debounce(hold_s=0.5, quiet_s=5)
     told = [debounce({("hand", 1)} if so == "#" else set(), n / fps) for n, so in enumerate(frames)]
     assert [n for n, events in enumerate(told) if events] == expected
+
+
+@pytest.mark.parametrize("gap_s", [2.1, 5.0, 600.0])
+def test_a_stream_that_stood_still_makes_no_event_of_two_sightings(gap_s):
+    debounce = Debounce(hold_s=0.5, quiet_s=5)
+    assert debounce({("hand", 1)}, 0.0) == debounce({("hand", 1)}, gap_s) == []
+    assert debounce({("hand", 1)}, gap_s + 0.5) == [("hand", 1)]
+
+
+def test_what_was_told_is_told_again_after_the_stream_stood_still():
+    debounce = Debounce(hold_s=0.5, quiet_s=5)
+    times = [0.0, 0.5, 1.0, 4.0, 60.0, 60.5]
+    assert [bool(debounce({("hand", 1)}, now)) for now in times] == [False, True, False, False, False, True]
 
 
 def test_two_who_come_together_are_one_event_and_kinds_do_not_hush_each_other():

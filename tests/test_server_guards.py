@@ -85,6 +85,40 @@ def test_the_page_asks_for_it_and_trades_it_for_a_cookie(guarded):
     assert guarded.ask("/poses", headers={"Cookie": f"other=1; {cookie}"})[0] == 200
 
 
+def test_the_page_says_that_a_token_is_wrong_and_takes_it_out_of_the_address(guarded):
+    status, headers, body = guarded.ask("/?token=wrong-horse")
+    assert (status, headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert b"wrong token" in body
+    assert b"wrong-horse" not in body
+    assert b'src="token.js"' in body
+    assert b"wrong token" not in guarded.ask("/")[2]
+    status, headers, body = guarded.ask("/token.js")
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/javascript")
+    assert b"replaceState" in body
+
+
+def test_who_opens_the_page_gets_a_page_whatever_the_answer(tiny_estimator):
+    limits = Limits(rate=0.01, burst=6, wrong_tokens=1, wrong_s=0)
+    with serving(tiny_estimator, token=TOKEN, limits=limits) as server:
+        pages = [server.ask(f"/?token=wrong{number}") for number in range(3)]
+        pages += [server.ask("/", headers={"Host": "evil.example"}), server.ask("/"), server.ask("/"), server.ask("/")]
+        assert [page[0] for page in pages] == [401, 429, 429, 421, 401, 401, 429]
+        assert {page[1]["content-type"] for page in pages} == {"text/html; charset=utf-8"}
+        reasons = [
+            b"wrong token",
+            b"too many wrong tokens; wait",
+            b"too many wrong",
+            b"not called that",
+            b"",
+            b"",
+            b"too many requests",
+        ]
+        assert all(reason in page[2] for reason, page in zip(reasons, pages, strict=True))
+        assert pages[1][1]["retry-after"] == "60"
+        assert pages[3][2].count(b"<form hidden") == 1
+        assert "error" in json.loads(server.ask("/info")[2])  # Programs get what they can read.
+
+
 def test_two_servers_on_one_machine_keep_their_cookies_apart(guarded, tiny_estimator):
     """Browsers send a host's cookies to all its ports; the other server's is no wrong guess."""
     with serving(tiny_estimator, token="another", limits=Limits(**MANY, wrong_tokens=1)) as other:

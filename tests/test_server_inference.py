@@ -10,10 +10,11 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
-from serving import Camera
+from serving import Camera, sample
 
 from edgepose.media.sources import open_source
 from edgepose.server.inference import SourceInference
+from edgepose.server.streams import newest
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
 
@@ -114,3 +115,25 @@ def test_an_error_of_the_estimator_ends_the_hub_and_is_logged(tiny_estimator, ca
 
     with_inference(SourceInference(Broken(), Camera().open), use)  # type: ignore[arg-type]
     assert "a bug" in caplog.text
+
+
+def test_who_is_slow_gets_the_newest_and_misses_what_came_meanwhile(tiny_estimator):
+    camera = Camera()
+
+    async def use(inference: SourceInference) -> None:
+        results = newest(inference, 1000.0, "poses")
+        camera.show(PHOTO)
+        result, since = await anext(results)
+        assert (result.number, since) == (1, 0)
+        await asyncio.sleep(0.01)
+        for number in range(2, 6):
+            camera.show(PHOTO)
+            while inference.frames < number:
+                await asyncio.sleep(0.001)
+        result, since = await anext(results)
+        assert (result.number, since) == (5, 4)
+        assert sample(inference.metrics, "frames_skipped_total", kind="poses") >= 3
+        await results.aclose()  # type: ignore[attr-defined]
+        assert inference.busy == {}
+
+    with_inference(SourceInference(tiny_estimator, camera.open), use)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +21,10 @@ import edgepose
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
 from browser import Browser, browsing, find_chromium
-from serving import sample, serving
+from serving import Camera, sample, serving
+from test_server_proxy import behind_nginx
 
+from edgepose.media.frames import Pulse
 from edgepose.media.sources import open_source
 
 SIZE = 640, 360  # width, height
@@ -92,8 +97,9 @@ def page_without_errors(browser: Browser) -> Iterator[None]:
     browser.errors.clear()
     yield
     browser.open("about:blank")
-    # What a browser itself says of a server that is not there, or of a page that wants a token, is no error of the page.
-    assert [e for e in browser.errors if "ERR_" not in e and "WebSocket connection" not in e and "401" not in e] == []
+    # What a browser itself says of a server that is not there, has no frame yet or wants a token is no error of the page.
+    own = ("ERR_", "WebSocket connection", "status of 401", "status of 503")
+    assert [error for error in browser.errors if not any(each in error for each in own)] == []
 
 
 def drawn(browser: Browser) -> NDArray[np.bool_]:
@@ -164,3 +170,69 @@ def test_the_token(browser, estimator, video):
         browser.run("document.getElementById('token').value = 'correct-horse'; document.querySelector('form').requestSubmit()")
         browser.wait_for(LIVE)
         assert browser.run("[location.search, document.cookie]") == ["", ""]
+
+
+MESSAGE = "document.getElementById('message').textContent"
+
+
+@contextmanager
+def feeding(camera: Camera, frames: list[NDArray[np.uint8]]) -> Iterator[threading.Event]:
+    """Show frames at ten a second, until the `with` statement is left; while the event is set, none come."""
+    ended, stalled = threading.Event(), threading.Event()
+
+    def feed() -> None:
+        for number in itertools.count():
+            if ended.wait(0.1):
+                return
+            if not stalled.is_set():
+                camera.show(frames[number % len(frames)])
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield stalled
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_gone_and_comes_back(browser, estimator, clip):
+    camera = Camera()
+    camera.pulse = Pulse()
+    with serving(estimator, camera.open) as server, feeding(camera, clip) as stalled:
+        browser.open(f"http://localhost:{server.port}/")
+        browser.wait_for(LIVE)
+        stalled.set()
+        browser.wait_for(f"!({LIVE}) && {MESSAGE}.startsWith('Gone since ')")
+        assert browser.run("document.getElementById('fps').textContent") == "–"
+        # Who comes now sees the last picture, and is not told that it is live.
+        browser.open(f"http://localhost:{server.port}/?again")
+        browser.wait_for(f"location.search && {MESSAGE}.startsWith('Gone since ')")
+        assert not browser.run(LIVE)
+        stalled.clear()
+        browser.wait_for(f"{LIVE} && {MESSAGE} === ''")
+
+
+def test_a_wrong_token(browser, estimator):
+    with serving(estimator, token="correct-horse") as server:
+        browser.open(f"http://localhost:{server.port}/?token=wrong-horse")
+        browser.wait_for("document.getElementById('reason').textContent === 'wrong token'")
+        browser.wait_for(f"location.href === 'http://localhost:{server.port}/'")
+        browser.run("document.getElementById('token').value = 'correct-horse'; document.querySelector('form').requestSubmit()")
+        browser.wait_for("document.getElementById('state').textContent === 'ready'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("websocket", [True, False], ids=["whole", "without the WebSocket"])
+def test_the_page_behind_a_proxy(browser, estimator, video, tmp_path, websocket):
+    proxy = {"root_path": "/camera"}
+    with (
+        serving(estimator, partial(open_source, video), loop=True, token="correct-horse", proxy=proxy) as server,
+        behind_nginx(server, tmp_path, websocket=websocket) as host,
+    ):
+        browser.open(f"http://{host}/camera/?token=correct-horse")
+        watch_people_move(browser)
+        assert browser.run("location.pathname + location.search") == "/camera/"
+        assert browser.run(MESSAGE).startswith("" if websocket else "The WebSocket of this page")
+        assert bool(browser.run(MESSAGE)) != websocket

@@ -168,9 +168,11 @@ def test_who_reads_nothing_keeps_no_place_when_the_source_ends(tiny_estimator):
         )
         now = server.site._clients.now
         until(lambda: now["poses"] == 1)
-        (peer,) = server.site._poses._written_at
-        peer.writable.clear()  # As if more had been written than the system has room for.
-        server.inference.release_viewers()
+        protocol = next(iter(each for each in server.server.server_state.connections if hasattr(each, "writable")))
+        protocol.loop.call_soon_threadsafe(protocol.writable.clear)  # As if more had been written than the system has room for.
+        camera.show(PHOTO)
+        until(lambda: server.inference.busy)
+        camera.end()
         until(lambda: now["poses"] == 0)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import sys
+import threading
 from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
@@ -40,6 +42,13 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     add("--token", help=about)
     about = "Answer to this host name, too. The option may be repeated."
     add("--allow-host", action="append", default=[], metavar="NAME", help=about)
+    about = "The path under which a proxy shows the server, such as /camera."
+    add("--root-path", type=path, default="", metavar="PATH", help=about)
+    about = (
+        "Believe proxies at these addresses or networks, with commas between, when they say that a visitor came by HTTPS; * is "
+        "every one. The default is %(default)s, this machine."
+    )
+    add("--forwarded-allow-ips", type=networks, default="127.0.0.0/8,::1", metavar="ADDRESSES", help=about)
     about = "Serve at most N visitors at a time. The default is %(default)s."
     add("--max-clients", type=whole(1), default=64, metavar="N", help=about)
     add("--loop", action="store_true", help="Begin files again where they end.")
@@ -77,24 +86,47 @@ def serve(options: argparse.Namespace) -> int:
         estimator = make_estimator(options)
         inference = None
         if options.source is not None:
-            inference = SourceInference(
-                estimator,
-                open_frames,
-                track=options.track,
-                smooth=options.smooth,
-                loop=options.loop,
-                paced=options.paced,
-            )
+            follow = {"track": options.track, "smooth": options.smooth}
+            try:
+                inference = SourceInference(estimator, open_frames, loop=options.loop, paced=options.paced, **follow)
+            except KeyboardInterrupt:
+                _leave(130)
+                raise
         limits = Limits(clients=options.max_clients, picture_rate=options.stream_fps, picture_height=options.stream_height)
         site = Site(estimator, inference, track=options.track, smooth=options.smooth, limits=limits)
-        server = BoundedServer(create_app(site, token=token, names=options.allow_host), site)
-        address = f"http://{_called(listening)}:{listening.getsockname()[1]}/"
-        print(
-            f"edgepose: {address}{'' if token is None else f'?token={quote(token)}'} (Ctrl-C ends)", file=sys.stderr, flush=True
-        )
+        proxy = {"root_path": options.root_path, "trusted": options.forwarded_allow_ips}
+        server = BoundedServer(create_app(site, token=token, names=options.allow_host, **proxy), site)
+        port, query = listening.getsockname()[1], "" if token is None else f"?token={quote(token)}"
+        first, *others = _called(listening)
+        print(f"edgepose: http://{first}:{port}/{query} (Ctrl-C ends)", file=sys.stderr, flush=True)
+        for other in others:
+            print(f"edgepose: or http://{other}:{port}/{query}", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run([listening])
+        _leave(0)
     return 0
+
+
+def path(text: str) -> str:
+    """The path of `--root-path`, for argparse: with a slash in front, and none behind."""
+    if not re.fullmatch(r"[\w./~-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected a path such as /camera")
+    return f"/{text.strip('/')}".rstrip("/")
+
+
+def networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The addresses of `--forwarded-allow-ips`, for argparse."""
+    try:
+        return [ipaddress.ip_network(each.strip(), strict=False) for each in text.replace("*", "0.0.0.0/0,::/0").split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; expected addresses such as 192.168.1.5 or 10.0.0.0/8, or *") from None
+
+
+def _leave(status: int) -> None:
+    """End the program here if a thread is still held up, by a camera that does not answer or by a visitor's picture."""
+    if any(thread.name.startswith("edgepose-") for thread in threading.enumerate()):
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _token(options: argparse.Namespace, is_private: bool) -> str | None:
@@ -106,9 +138,13 @@ def _token(options: argparse.Namespace, is_private: bool) -> str | None:
     return token
 
 
-def _called(listening: socket.socket) -> str:
-    """The host in the address of this server: the one that it listens on, or the machine's name where it listens on all."""
+def _called(listening: socket.socket) -> list[str]:
+    """The hosts in the addresses of this server: the one that it listens on, or the machine's name and its IP address."""
     host = str(listening.getsockname()[0])
-    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+    if not ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        return [f"[{host}]" if ":" in host else host]
+    # Nothing is sent: the system only says which of its addresses it would send from to another network.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking, suppress(OSError):
+        asking.connect(("192.0.2.1", 9))
+        return [socket.gethostname(), asking.getsockname()[0]]
+    return [socket.gethostname()]

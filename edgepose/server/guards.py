@@ -2,7 +2,7 @@
 
 A page of another site in the visitor's browser is kept out by the check of the Host header (against DNS rebinding), by those of
 Origin and Sec-Fetch-Site, and by headers that keep answers out of foreign pages. Everybody else on the network is kept out by
-the token, without which the server listens only to its own machine.
+the token, without which the server listens only to its own machine. A proxy's word counts if it is trusted.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import json
 import socket
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,14 +23,17 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgepose.server.limits import Limits
 from edgepose.server.metrics import Metrics
 
-# Answered without a token: the state of health, and the style of the page that asks for the token.
-OPEN = frozenset({"/healthz", "/style.css"})
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# Answered without a token: the state of health, and what belongs to the page that asks for the token.
+OPEN = frozenset({"/healthz", "/style.css", "/token.js"})
+# The proxies that may say whether a visitor came by HTTPS, unless others are named: those on this machine.
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; media-src 'self' blob: mediastream:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -47,16 +50,23 @@ class Guard:
     """ASGI middleware that refuses requests which fail a check, and adds `HEADERS` to every answer.
 
     Args:
-        app: The application behind it.
-        token: The token that every visitor has to give; None: none is needed.
-        names: Names that the server may be called by, besides addresses and this machine's own names.
-        limits: The rates.
+        app: The application behind it; the arguments that are not named here are as of `app.create_app`.
+        limits: The rates, and the time that a client may take for a message.
         metrics: Counts refusals.
-        token_page: The page that asks for the token.
+        page: The page that says why a visitor is refused, and asks for the token.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None, names: Iterable[str], limits: Limits, metrics: Metrics, token_page: str
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        names: Iterable[str],
+        limits: Limits,
+        metrics: Metrics,
+        page: str,
+        root_path: str = "",
+        trusted: Sequence[Network] = LOOPBACK,
     ) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
@@ -66,9 +76,11 @@ class Guard:
         self._names = {"localhost", own, short, f"{short}.local", *(name.lower() for name in names)}
         self._requests = Buckets(limits.rate, limits.burst)
         self._wrong = Buckets(0.1, limits.wrong_tokens)
-        self._wrong_s = limits.wrong_s
+        self._limits = limits
         self._metrics = metrics
-        self._token_page = token_page
+        self._page = page
+        self._root_path = root_path.rstrip("/")
+        self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -82,43 +94,58 @@ class Guard:
                     headers.setdefault(name, value)
                 if message["status"] >= 400:
                     self._metrics.refused.labels(message["status"]).inc()
-            await send(message)
+            with anyio.fail_after(self._limits.send_s):
+                await send(message)
 
-        answer = await self._refuse(scope, Headers(scope=scope)) or self._app
-        await answer(scope, receive, send_guarded)
+        if f"{scope['path']}/".startswith(f"{self._root_path}/"):
+            scope = {**scope, "path": scope["path"][len(self._root_path) :]}
+        app = await self._refuse(scope, Headers(scope=scope)) or self._app
+        await app(scope, receive, send_guarded)
 
     async def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         """The answer in place of the application's; None if the request may pass."""
         address = address_of(scope.get("client"))
         host = headers.get("host", "")
         is_known = self._is_known(host)
-        given = _credentials(scope, headers) if is_known and self._token is not None else {}
-        is_let_in = any(self._is_right(kind, value) for kind, values in given.items() for value in values)
+        given = _credentials(scope, headers) if is_known and self._token is not None else []
+        right = [kind for kind, value in given if self._is_right(kind, value)]
         # Requests with the token are counted apart: behind a proxy, all visitors have one address.
-        if not self._requests.take(f"{address} with the token" if is_let_in else address):
-            return refusal(429, "too many requests; wait a moment", {"retry-after": "1"})
+        if not self._requests.take(f"{address} with the token" if right else address):
+            return self._refusal(scope, 429, "too many requests; wait a moment", {"retry-after": "1"})
         if not is_known:
-            return refusal(421, "this server is not called that; use its address, localhost, or --allow-host NAME")
+            return self._refusal(scope, 421, "this server is not called that; use its address, localhost, or --allow-host NAME")
         if not is_own_page(headers, host):
-            return refusal(403, "asked by a page of another site")
+            return self._refusal(scope, 403, "asked by a page of another site")
+        if not scope["path"]:  # The prefix alone, in which the page's own addresses would lead elsewhere.
+            return RedirectResponse(f"{self._root_path}/", 308)
         if self._token is None or scope["path"] in OPEN:
             return None
-        if is_let_in:
-            right = [value for value in given["query"] if self._is_right("query", value)]
-            return self._set_cookie(right[0], scope, host) if right else None
-        if any(given.values()) and not self._wrong.take(address):
+        if right:
+            return self._set_cookie(scope, headers) if "query" in right else None
+        if given and not self._wrong.take(address):
             # The right token is let in at any time, so that nobody can keep its owner out; to guess takes time instead.
-            await anyio.sleep(self._wrong_s)
-            return refusal(429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
+            await anyio.sleep(self._limits.wrong_s)
+            return self._refusal(scope, 429, "too many wrong tokens; wait a minute", {"retry-after": "60"})
         if _is_visit(scope):
-            return HTMLResponse(self._token_page, 401)
+            return self._refusal(scope, 401, "wrong token" if given and given[0][0] == "query" else "")
         return refusal(401, "a token is needed: in the address /?token=..., or as a header", {"www-authenticate": "Bearer"})
 
-    def _set_cookie(self, token: bytes, scope: Scope, host: str) -> Response:
+    def _refusal(self, scope: Scope, status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
+        """A refusal with its reason: to whoever opens the page it is a page, too, on which the token can be given."""
+        if not _is_visit(scope):
+            return refusal(status, reason, headers)
+        form = "<form" if self._token is not None and status in (401, 429) else "<form hidden"
+        return HTMLResponse(self._page.replace("REASON", reason).replace("<form", form), status, headers)
+
+    def _set_cookie(self, scope: Scope, headers: Headers) -> Response:
         """A redirection to the page without the token in its address, with a cookie in its place."""
-        response = RedirectResponse("/", 303)
-        cookie = cookie_of(token.decode())
-        response.set_cookie(cookie_name(host), cookie, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
+        proxy = _ip(scope.get("client"))
+        is_trusted = any(proxy in network for network in self._trusted if proxy is not None)
+        forwarded = headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() if is_trusted else ""
+        response = RedirectResponse(f"{self._root_path}/", 303)
+        options: dict[str, Any] = {"path": self._root_path or "/", "httponly": True, "samesite": "strict"}
+        options["secure"] = "https" in (scope["scheme"], forwarded)
+        response.set_cookie(cookie_name(headers.get("host", "")), (self._cookie or b"").decode(), **options)
         return response
 
     def _is_right(self, kind: str, given: bytes) -> bool:
@@ -132,7 +159,7 @@ class Guard:
             name, _ = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
             return False
-        return name in self._names or is_address(name)
+        return name in self._names or _ip((name, 0)) is not None
 
 
 def cookie_name(host: str) -> str:
@@ -146,77 +173,53 @@ def cookie_of(token: str) -> str:
     return hmac.new(token.encode("utf-8", "surrogateescape"), b"edgepose cookie", hashlib.sha256).hexdigest()
 
 
-class AsciiJSONResponse(JSONResponse):
-    """A JSON response that can hold names of files that are not UTF-8, on which `JSONResponse` fails."""
-
-    def render(self, content: Any) -> bytes:
-        return json.dumps(content, separators=(",", ":")).encode()
+def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response. Names of files in it need not be UTF-8, on which Starlette's own fails."""
+    return Response(json.dumps(content, separators=(",", ":")), status, headers, "application/json")
 
 
-def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
     """A response with the reason of a refusal, after which the connection ends."""
-    return AsciiJSONResponse({"error": message}, status, {**(headers or {}), "connection": "close"})
+    return answer({"error": reason}, status, {**(headers or {}), "connection": "close"})
 
 
 def is_own_page(headers: Headers, host: str) -> bool:
     """Whether a request comes from a page of this server, or from no page at all."""
     origin = headers.get("origin")
     if origin is not None:
-        return host_of(origin) == host.lower()
+        with suppress(ValueError):
+            return urlsplit(origin).netloc.lower() == host.lower()
+        return False
     # A link of another site may lead here; pictures and scripts for pages of other sites may not come from here.
     return headers.get("sec-fetch-site") not in ("cross-site", "same-site") or headers.get("sec-fetch-mode") == "navigate"
 
 
-def host_of(origin: str) -> str:
-    """HOST or HOST:PORT of an Origin header; an empty string if it has none, as "null"."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def is_address(name: str) -> bool:
-    """Whether `name` is an IP address."""
-    try:
-        ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
 def address_of(client: tuple[str, int] | None) -> str:
     """The address that a client is counted by: its IPv4 address, or its IPv6 network of 64 bits, in which it can choose any."""
-    if client is None:
-        return ""
-    try:
-        address = ipaddress.ip_address(client[0].partition("%")[0])
-    except ValueError:
-        return client[0]
+    address = _ip(client)
     if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address) if address else client[0] if client else ""
+
+
+def _ip(client: tuple[str, int] | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address of a client, an IPv4 address as such; None if it has none."""
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0] if client else "")
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 class Full(HTTPException):
-    """There is no room for one more: status 503.
+    """There is no room for one more: status 503, and the seconds after which to try again."""
 
-    Args:
-        message: The reason, for the visitor.
-        retry_s: Seconds after which to try again.
-    """
-
-    def __init__(self, message: str, retry_s: int) -> None:
-        super().__init__(503, message, {"retry-after": str(retry_s)})
+    def __init__(self, reason: str, retry_s: int) -> None:
+        super().__init__(503, reason, {"retry-after": str(retry_s)})
 
 
 class Clients:
-    """Counts clients while they are connected, and lets in no more than a limit.
-
-    Args:
-        most: The limit, for all kinds together.
-        what: The word for them in the message of `Full`.
-        retry_s: The time in `Full`.
-    """
+    """Counts clients while they are connected, by kind, and lets in no more than a number of all kinds together."""
 
     def __init__(self, most: int, what: str = "clients", retry_s: int = 5) -> None:
         self.now: Counter[str] = Counter()
@@ -224,11 +227,7 @@ class Clients:
 
     @contextmanager
     def enter(self, kind: str) -> Iterator[None]:
-        """Count one more client of a kind, until the `with` statement is left.
-
-        Raises:
-            Full: The limit is reached.
-        """
+        """Count one more client of a kind, until the `with` statement is left; raises `Full`."""
         if self.now.total() >= self._most:
             raise Full(f"{self._most} {self._what} at a time is all there is room for; try again later", self._retry_s)
         self.now[kind] += 1
@@ -239,13 +238,7 @@ class Clients:
 
 
 class Buckets:
-    """A token bucket for each address: it allows a burst, and a rate in the long run.
-
-    Args:
-        rate: Tokens that come back a second.
-        burst: Tokens in a full bucket.
-        clock: A clock in seconds that only goes forward.
-    """
+    """A token bucket for each address: it allows a burst, and a rate of tokens a second in the long run."""
 
     # Addresses that are remembered; the longest unseen are forgotten first, so that they do not fill the memory.
     MOST = 4096
@@ -276,8 +269,8 @@ def _is_visit(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
 
 
-def _credentials(scope: Scope, headers: Headers) -> dict[str, list[bytes]]:
-    """All tokens and cookies in a request, by the place where they stand. One right one is enough, whatever the others are."""
+def _credentials(scope: Scope, headers: Headers) -> list[tuple[str, bytes]]:
+    """All tokens and cookies in a request, with the place of each. One right one is enough, whatever the others are."""
     query = parse_qs(scope["query_string"].decode("latin-1")).get("token", []) if _is_visit(scope) else []
     bearers = []
     for each in headers.getlist("authorization"):
@@ -286,9 +279,8 @@ def _credentials(scope: Scope, headers: Headers) -> dict[str, list[bytes]]:
     name = cookie_name(headers.get("host", ""))
     # Each cookie by itself: other applications on this host may have set one of the same name, or something that is no cookie.
     pieces = [piece for header in headers.getlist("cookie") for piece in header.split(";") if name in piece]
-    cookies = [cookie for piece in pieces if (cookie := cookie_parser(piece).get(name))]
-    return {
-        "query": [value.encode("utf-8", "surrogatepass") for value in query],
-        "bearer": [value.encode("latin-1") for value in bearers],
-        "cookie": [value.encode("latin-1", "replace") for value in cookies],
-    }
+    return [
+        *(("query", value.encode("utf-8", "surrogatepass")) for value in query),
+        *(("bearer", value.encode("latin-1")) for value in bearers),
+        *(("cookie", cookie.encode("latin-1", "replace")) for piece in pieces if (cookie := cookie_parser(piece).get(name))),
+    ]

@@ -23,8 +23,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self.up = Gauge("edgepose_up", "Whether frames of the source are being looked at.", registry=r)
+        self.up = Gauge("edgepose_up", "Whether frames of the source come.", registry=r)
         self.fps = Gauge("edgepose_fps", "Frames of the source a second, over the last two seconds.", registry=r)
+        self.age = Gauge("edgepose_age_seconds", "Time since the newest frame came.", registry=r)
         self.people = Gauge("edgepose_people", "People in the newest frame.", registry=r)
         self.frames = Counter("edgepose_frames", "Frames of the source that were looked at.", registry=r)
         self.dropped = Counter("edgepose_frames_dropped", "Frames of a live source passed over for newer ones.", registry=r)

@@ -7,27 +7,26 @@ takes time.
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import anyio.to_thread
 from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgepose.errors import InputError, SourceError
 from edgepose.estimator import PoseEstimator
 from edgepose.media.headers import read_header
 from edgepose.media.images import read_image
 from edgepose.poses import Poses
-from edgepose.server.guards import Full
+from edgepose.server.guards import Clients, Full, refusal
 from edgepose.server.limits import Limits
 from edgepose.server.metrics import Metrics
-from edgepose.server.results import poses_entries
+from edgepose.tracking import Tracker
 
 # The rest of a body that is too large is read and thrown away, up to these limits: most programs read the answer only after
 # they have sent everything, and lose it if the connection is closed before.
@@ -39,36 +38,25 @@ MAX_PARTS, MAX_HEAD_BYTES = 100, 8 << 10
 class UploadTooLarge(HTTPException):
     """The upload has more bytes than it may: status 413."""
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(413, f"too large; expected at most {limits.upload_bytes:,} bytes")
-
 
 class BadPicture(HTTPException):
     """The bytes are not a picture in which people can be looked for: status 400 damaged, 413 too large, 415 not a picture."""
 
 
-class DrainedRefusal(JSONResponse):
-    """A refusal, after which the rest of the request is read and thrown away.
+async def drained_refusal(_: HTTPConnection, error: Any) -> ASGIApp:
+    """A response to `UploadTooLarge`, after which the rest of the request is read and thrown away."""
+    response = refusal(error.status_code, error.detail)
 
-    Args:
-        status: The HTTP status.
-        message: The reason, for the visitor.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__({"error": message}, status, {"connection": "close"})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
         left = DRAINED_BYTES
         with anyio.move_on_after(DRAINED_S):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    break
+            while left > 0 and (message := await receive()).get("more_body", False):
+                left -= len(message["body"])
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return answer
 
 
 async def read_picture(request: Request, limits: Limits) -> bytes:
@@ -79,15 +67,16 @@ async def read_picture(request: Request, limits: Limits) -> bytes:
         UploadTooLarge: The body has more than `limits.upload_bytes`.
         ClientDisconnect: The visitor has left.
     """
+    too_large = UploadTooLarge(413, f"too large; expected at most {limits.upload_bytes:,} bytes")
     with suppress(ValueError):  # Without a number, the bytes that come are counted all the same.
         if int(request.headers.get("content-length", "0")) > limits.upload_bytes:
-            raise UploadTooLarge(limits)
+            raise too_large
     body = bytearray()  # Not a list of chunks: as chunks of one byte, a body would take fifty times its size.
     with anyio.move_on_after(limits.body_s) as patience:
         async for chunk in request.stream():
             body += chunk
             if len(body) > limits.upload_bytes:
-                raise UploadTooLarge(limits)
+                raise too_large
     if patience.cancelled_caught:
         raise HTTPException(408, f"the picture was not here after {limits.body_s:g} s", {"connection": "close"})
     kind = request.headers.get("content-type", "")
@@ -98,8 +87,7 @@ async def read_picture(request: Request, limits: Limits) -> bytes:
 def first_file(form: bytes, content_type: str) -> bytes:
     """The first file of a form (multipart/form-data, RFC 7578), in memory: nothing is written to the file system.
 
-    Raises:
-        HTTPException: 400 the form is damaged or cut short, has no file in it, or more than `MAX_PARTS`.
+    One that is damaged or cut short, has no file in it, or more than `MAX_PARTS`, is refused with status 400.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
@@ -117,76 +105,54 @@ def first_file(form: bytes, content_type: str) -> bytes:
     raise HTTPException(400, "no whole file in the form; expected one picture")
 
 
-def check_picture(data: bytes, max_pixels: int) -> None:
-    """Check the header of an image file, before anything is decoded.
-
-    Raises:
-        BadPicture: `data` is not an image, its header is damaged, or it has more than `max_pixels`.
-    """
-    try:
-        header = read_header(data)
-    except ValueError as error:
-        raise BadPicture(400, f"damaged image: {error}") from None
-    if header is None:
-        status, found = (415, "not an image that can be read") if data else (400, "empty")
-        raise BadPicture(status, f"{found}; expected a JPEG, PNG, WebP, BMP or TIFF image")
-    if header.width * header.height > max_pixels:
-        raise BadPicture(413, f"{header.width} x {header.height} pixels; expected at most {max_pixels:,} in all")
-
-
-@dataclass(frozen=True)
-class EstimatedPicture:
-    """The people in a visitor's picture, and its size in pixels."""
-
-    poses: Poses
-    width: int
-    height: int
-
-    def entries(self) -> dict[str, Any]:
-        """The entries of a JSON object, as `edgepose run --json` writes them, for orjson."""
-        return {"image": {"width": self.width, "height": self.height}, **poses_entries(self.poses)}
-
-
 class PictureInference:
-    """Finds people in visitors' pictures, one picture at a time, in a thread of its own.
-
-    Args:
-        estimator: The estimator that is used for the source, too.
-        waiting: How many pictures may wait at a time.
-        metrics: Gets the time that each picture took.
-    """
+    """Finds people in visitors' pictures, of which so many may wait, one at a time, in a thread of its own."""
 
     def __init__(self, estimator: PoseEstimator, waiting: int, metrics: Metrics) -> None:
         self._estimator = estimator
-        self._max_waiting = waiting
         self._metrics = metrics
-        self._waiting = 0
+        self._places = Clients(waiting, "pictures", retry_s=2)
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(1, "edgepose-pictures")
 
-    async def estimate(self, data: bytes, max_pixels: int) -> EstimatedPicture:
-        """The people in the image file `data`.
+    async def estimate(self, data: bytes, max_pixels: int, tracker: Tracker | None = None) -> dict[str, Any]:
+        """The people in the image file `data`, as the entries of a JSON object; a tracker gives them identities.
 
         Raises:
             BadPicture: `data` is not an image, is damaged, of a shape that no network takes, or has more than `max_pixels`.
-            Full: Too many pictures are waiting.
+            Full: Too many pictures are waiting, or the server ends.
         """
-        if self._waiting >= self._max_waiting:
-            raise Full(f"{self._max_waiting} pictures are waiting already; try again later", 2)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._estimate, data, max_pixels)
-        finally:
-            self._waiting -= 1
+        came = time.monotonic()
+        with self._places.enter("picture"):
+            try:
+                loop = asyncio.get_running_loop()
+                poses, width, height = await loop.run_in_executor(self._thread, self._estimate, data, max_pixels)
+            except (asyncio.CancelledError, RuntimeError):
+                if self._is_closed:
+                    raise Full("the server ends", 2) from None
+                raise
+        poses = poses if tracker is None else tracker.update(poses, came)
+        return {"image": {"width": width, "height": height}, **poses.to_dict()}
 
     def close(self) -> None:
-        """End the thread, after the picture that is being looked at."""
-        self._thread.shutdown(cancel_futures=True)
+        """Refuse the pictures that wait; the thread ends after its own."""
+        self._is_closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _estimate(self, data: bytes, max_pixels: int) -> EstimatedPicture:
+    def _estimate(self, data: bytes, max_pixels: int) -> tuple[Poses, int, int]:
+        """The people in an image file, and its width and height. Its header is checked before anything is decoded."""
         with self._metrics.timed("visitor"):
-            check_picture(data, max_pixels)
+            try:
+                header = read_header(data)
+            except ValueError as error:
+                raise BadPicture(400, f"damaged image: {error}") from None
+            if header is None:
+                status, found = (415, "not an image that can be read") if data else (400, "empty")
+                raise BadPicture(status, f"{found}; expected a JPEG, PNG, WebP, BMP or TIFF image")
+            if header.width * header.height > max_pixels:
+                raise BadPicture(413, f"{header.width} x {header.height} pixels; expected at most {max_pixels:,} in all")
             try:
                 image = read_image(data)
-                return EstimatedPicture(self._estimator(image), image.shape[1], image.shape[0])
+                return self._estimator(image), image.shape[1], image.shape[0]
             except (SourceError, InputError) as error:
                 raise BadPicture(400, str(error)) from None

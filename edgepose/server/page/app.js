@@ -1,6 +1,7 @@
 "use strict";
-// The page shows the server's source (the picture by /stream.mjpg, the figures by /ws/poses), or the visitor's own webcam (its
-// frames go to /ws/estimate, and the people that come back are drawn here). One runs at a time, and none while it is hidden.
+// The page shows the server's source (the picture by stream.mjpg, the figures by ws/poses), or the visitor's own webcam (its
+// frames go to ws/estimate, and the people that come back are drawn here). One runs at a time, and none while it is hidden.
+// All addresses are relative, because a proxy may show the page under a path of its own.
 
 const part = (id) => document.getElementById(id);
 const RETRY_MS = 1500;      // Between tries to reach the server.
@@ -27,13 +28,15 @@ function figures(fps, people, third, size) {
 }
 
 function socket(path) {
-  const opened = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
+  const address = new URL(path, location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const opened = new WebSocket(address);
   opened.binaryType = "arraybuffer";
   return opened;
 }
 
 async function ask() {
-  const answer = await fetch("/info", { credentials: "same-origin" });
+  const answer = await fetch("info", { credentials: "same-origin" });
   if (answer.status === 401) {
     location.reload(); // The page that asks for the token.
   }
@@ -53,7 +56,9 @@ function watch() {
   let connection = null;
   let retry = null;
   let stopped = false;
-  let last = 0;
+  let came = 0;      // When the newest frame came, by the clock of this page.
+  let patience = STALE_MS;
+  let problem = "";
   part("third-name").textContent = "dropped frames";
   figures(null, null, null, null);
 
@@ -68,21 +73,22 @@ function watch() {
     if (stopped) {
       return;
     }
-    connection = socket("/ws/poses");
+    let isOpen = false;
+    connection = socket("ws/poses");
     connection.onopen = () => {
-      part("picture").src = `/stream.mjpg?${Date.now()}`; // A new address, or browsers keep the old picture.
-      part("picture").hidden = false;
-      say("waiting", "waiting", "Waiting for the first frame.");
+      isOpen = true;
+      problem = "";
+      showPicture();
+      say("waiting", "waiting", info.source?.reason || "Waiting for the first frame.");
     };
-    connection.onmessage = (event) => {
-      const result = JSON.parse(event.data);
-      last = performance.now();
-      say("live", "live");
-      figures(result.fps, result.poses.length, result.dropped, result.image);
-    };
+    connection.onmessage = (event) => show(JSON.parse(event.data));
     connection.onclose = (event) => {
       connection = null;
       if (stopped) {
+        return;
+      }
+      if (!isOpen) {
+        withoutSocket();
         return;
       }
       part("fps").textContent = "–";
@@ -97,10 +103,53 @@ function watch() {
     };
   }
 
+  function showPicture() {
+    part("picture").src = `stream.mjpg?${Date.now()}`; // A new address, or browsers keep the old picture.
+    part("picture").hidden = false;
+  }
+
+  function show(result) {
+    came = Date.now() - 1000 * result.age;
+    patience = Math.max(STALE_MS, 3000 / (result.fps || 1));
+    figures(result.fps, result.poses.length, result.dropped, result.image);
+    judge();
+  }
+
+  // Whether the newest frame is new: the first that comes may be the last of a camera that has gone.
+  function judge() {
+    if (Date.now() - came < patience) {
+      say("live", "live", problem);
+      return;
+    }
+    part("fps").textContent = "–";
+    say("waiting", "waiting", `Gone since ${new Date(came).toLocaleTimeString()}. The picture is old; the source is looked for.`);
+  }
+
+  // The page is there, but its WebSocket is refused. The figures come by polling then.
+  async function withoutSocket() {
+    problem = "The WebSocket of this page (ws/poses) does not come through; figures come every other second. A proxy on the way "
+      + "has to pass on the headers Upgrade, Connection and Host: see docs/serve.md.";
+    try {
+      const answer = await fetch("poses", { credentials: "same-origin" });
+      const result = await answer.json();
+      if (part("picture").hidden) {
+        showPicture();
+      }
+      if (answer.ok) {
+        show(result);
+      } else {
+        say("waiting", "waiting", `${result.error}. ${problem}`);
+      }
+    } catch {
+      say("waiting", "no connection", "The server does not answer. Trying again.");
+    }
+    again();
+  }
+
   // Also after the end: the server may be started again with something else.
   function again() {
     clearTimeout(retry);
-    retry = setTimeout(async () => {
+    retry = stopped ? null : setTimeout(async () => {
       if (part("state").dataset.state !== "ended" && part("state").dataset.state !== "failed") {
         connect();
         return;
@@ -118,12 +167,7 @@ function watch() {
     }, RETRY_MS);
   }
 
-  const stale = setInterval(() => {
-    if (connection && last && performance.now() - last > STALE_MS) {
-      part("fps").textContent = "–";
-      say("waiting", "waiting", "No new frames come. Perhaps the camera is gone; it is looked for.");
-    }
-  }, 1000);
+  const stale = setInterval(() => came && connection?.readyState === WebSocket.OPEN && judge(), 1000);
 
   connect();
   return {
@@ -187,7 +231,7 @@ function webcam() {
     if (stopped) {
       return;
     }
-    connection = socket("/ws/estimate");
+    connection = socket("ws/estimate");
     connection.onopen = send;
     connection.onmessage = (event) => {
       show(JSON.parse(event.data));
