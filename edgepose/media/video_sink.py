@@ -17,7 +17,7 @@ from edgepose.errors import OutputError
 from edgepose.geometry import fit_letterbox
 from edgepose.media.encoders import Encoder, choose_encoders
 from edgepose.media.files import Arrival, report_leftovers, unwritable
-from edgepose.media.frames import Frame, Picture, Source
+from edgepose.media.frames import DEFAULT_FPS, Frame, Picture, Source
 from edgepose.media.images import check_image
 from edgepose.media.kinds import VIDEO_CODECS as VIDEO_CODECS
 from edgepose.media.outputs import check_folder, spare_source
@@ -28,8 +28,6 @@ from edgepose.poses import Poses
 
 logger = logging.getLogger(__name__)
 
-# The rate where neither frames nor their source tell of one.
-DEFAULT_FPS = 25.0
 # More is not written in a file's head; frames that have times may come faster.
 MAX_FPS = 10_000
 # A run that is stopped ends soon. A video whose final form takes longer than so many seconds, and than such a part of its
