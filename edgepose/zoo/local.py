@@ -9,7 +9,9 @@ from edgepose.errors import EdgePoseError
 from edgepose.zoo import download, registry
 
 # What stands beside a model file under the same stem: weights, descriptions, and the weights of a large ONNX file.
-_SUFFIXES = (".xml", ".bin", ".onnx", ".onnx.data", ".onnx_data", ".pb", ".yaml", ".pth", ".pt", ".safetensors", ".npz")
+_SUFFIXES = (
+    ".xml", ".bin", ".onnx", ".onnx.data", ".onnx_data", ".pb", ".tflite", ".yaml", ".pth", ".pt", ".safetensors", ".npz",
+)  # fmt: skip
 
 
 def model_files(model: object) -> list[Path]:
