@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from converters import command
 from converters.files import spare
-from edgepose.errors import InputError
+from edgepose.errors import InputError, ModelError
+from edgepose.skeleton import SKELETONS
 from edgepose.zoo import registry
 from edgepose.zoo.registry import Model
 
@@ -68,8 +69,8 @@ def _add_common_options(parser: argparse.ArgumentParser, entry: Model) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help=".pth, .pt, .tar, .safetensors or .npz")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for NAME.xml and NAME.bin")
     parser.add_argument("--name", type=command.file_name, help="of the files (default: NETWORK_VARIANT)")
-    about = f"usual input size (default: {'x'.join(map(str, entry.size))})"
-    parser.add_argument("--size", type=command.size, default=entry.size, metavar="HxW", help=about)
+    about = f"usual input size (default: {'x'.join(map(str, entry.size))}; of HRNet with MPII's 16 keypoints 256x256)"
+    parser.add_argument("--size", type=command.size, metavar="HxW", help=about)
     for option, default, what in (
         ("--min-score", entry.min_score, "score of a keypoint"),
         ("--min-confidence", entry.min_confidence, "confidence of a person"),
@@ -89,35 +90,56 @@ def _export(options: argparse.Namespace) -> None:
     name = options.name or f"{options.network}{variant}".replace("-", "_")
     spare(options.output, name, [options.checkpoint, *options.photos])
     entry = registry.get(ENTRIES[options.network])
-    if any(side % entry.multiple for side in options.size):
+    if options.size is not None and any(side % entry.multiple for side in options.size):
         raise InputError(f"--size is {'x'.join(map(str, options.size))}; expected multiples of {entry.multiple}")
+    command.need("torch", *(["onnx"] if options.onnx else []))
+    entry = _with_its_keypoints(entry, options.checkpoint) if options.network == "hrnet" else entry
     model = replace(
-        entry, name=name, size=options.size, min_score=options.min_score, min_confidence=options.min_confidence,
+        entry, name=name, size=options.size or entry.size, min_score=options.min_score, min_confidence=options.min_confidence,
         source=options.source, licence=options.licence,
         files=(), conversion=None, gflops=None, ap=None, ap_protocol=None, notes=None,
     )  # fmt: skip
-    command.need("torch", *(["onnx"] if options.onnx else []))
 
     from converters.openvino_ir import write_ir
 
     write_ir(
-        _load(options), model=model, folder=options.output, precision=options.precision, photos=options.photos,
+        _load(options, model), model=model, folder=options.output, precision=options.precision, photos=options.photos,
         onnx=options.onnx,
     )  # fmt: skip
 
 
-def _load(options: argparse.Namespace) -> nn.Module:
+def _with_its_keypoints(entry: Model, checkpoint: Path) -> Model:
+    """The description of HRNet with the skeleton that has as many keypoints as the checkpoint has heatmaps.
+
+    Raises:
+        ModelError: It cannot be read, or there is no such skeleton.
+    """
+    from edgepose.networks import checkpoints
+
+    count = checkpoints.count_heatmaps(checkpoints.read_state_dict(checkpoint))
+    fitting = [skeleton.name for skeleton in SKELETONS.values() if len(skeleton) == count]
+    if count in (0, *entry.outputs):  # What is no HRNet at all is refused as it is loaded.
+        return entry
+    if not fitting:
+        counts = ", ".join(str(len(skeleton)) for skeleton in SKELETONS.values())
+        raise ModelError(f"{checkpoint} gives {count} heatmaps; expected as many as a skeleton has keypoints: {counts}")
+    # MPII's models have square inputs (arXiv 1902.09212).
+    return replace(entry, skeleton=fitting[0], outputs=(count,), size=(256, 256) if fitting[0] == "mpii16" else entry.size)
+
+
+def _load(options: argparse.Namespace, model: Model) -> nn.Module:
     """The network that the options describe, with the weights of the checkpoint."""
     from edgepose import networks
     from edgepose.networks import checkpoints
     from edgepose.networks.higher_hrnet import FinalMaps
+    from edgepose.networks.hrnet import VARIANTS
 
     if options.network == "lightweight-openpose":
         openpose = networks.LightweightOpenPose(options.refinement_stages, options.width)
         checkpoints.load_lightweight_openpose(openpose, options.checkpoint, drop_extra_stages=options.drop_extra_stages)
         return openpose
     if options.network == "hrnet":
-        hrnet = networks.HRNet.variant(options.variant)
+        hrnet = networks.HRNet(replace(VARIANTS[options.variant], keypoints=model.outputs[0]))
         checkpoints.load_hrnet(hrnet, options.checkpoint)
         return hrnet
     higher = networks.HigherHRNet.variant(options.variant)

@@ -134,7 +134,7 @@ def test_a_fixed_batch_is_explained(tmp_path):
     onnx.save(network, path)
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     assert len(edgepose.PoseEstimator(path)(image, boxes=BOX)) == 1
-    with pytest.raises(edgepose.ModelError, match="to 2 crops; expected the first to be 2.*batch_size=1"):
+    with pytest.raises(edgepose.ModelError, match=r"to 2 crops; expected the first to be 2.*batch_size=1"):
         edgepose.PoseEstimator(path, batch_size=2)(image, boxes=[*BOX, [10, 10, 60, 90]])
 
 

@@ -48,7 +48,7 @@ def test_any_rows_equal_the_plain_twin(seed, count, layout, centred, turned):
         same(people, plain_decoders.rows(table, types, first, values, centred, 0.1, MOST_OVERLAP))
 
 
-PEOPLE = [family_models.person(40, 30), family_models.person(40, 30) + (30, 10)]
+PEOPLE = [family_models.person(40, 30) + np.float32(shift) for shift in ((0, 0), (30, 10))]
 
 
 def table(**options: bool) -> np.ndarray:
@@ -96,8 +96,8 @@ def test_other_skeletons(skeleton):
 
 @pytest.mark.parametrize(
     "shapes",
-    [[(1, 9, 55)], [(1, 83, 9)], [(2, 9, 56)], [(9, 56)], [(1, 1, 9, 56)], [(1, 9, 5), (1, 9, 16, 3)], [(1, 9, 5), (1, 8, 17, 3)],
-     [(1, 9, 5), (1, 9)], [(1, 17, 16, 12)]],
+    [[(1, 9, 55)], [(1, 83, 9)], [(2, 9, 56)], [(9, 56)], [(1, 1, 9, 56)], [(1, 9, 5), (1, 9, 16, 3)],
+     [(1, 9, 5), (1, 8, 17, 3)], [(1, 9, 5), (1, 9)], [(1, 17, 16, 12)]],
 )  # fmt: skip
 def test_outputs_of_other_shapes_are_refused(shapes):
     message = r"mine answers \(.*; expected \(1, N, 56\).*the 17 keypoints of coco17.*mend skeleton or decoder"

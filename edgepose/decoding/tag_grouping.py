@@ -144,7 +144,7 @@ def group_until_contested(
         costs: (MAX_CANDIDATES, MAX_CANDIDATES) to be filled: for what is left to the caller, what it costs to give each
             keypoint of the type to each of the first people.
         reweight: Of a person's keypoints so far, the middle decides, too: the tag distance of each keypoint that is close
-            enough is multiplied by how many times farther it is from there than the nearest of its type (Open Model Zoo's rule).
+            enough is multiplied by how many times farther it is from there than the nearest (as Open Model Zoo has it).
 
     Returns:
         Where in the order the caller has to assign, or K; and how many people there are now.

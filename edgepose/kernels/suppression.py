@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from edgepose.arrays import Float, Ints
@@ -56,7 +55,8 @@ def corners_of(boxes: Float, are_centred: bool) -> Float:
 def are_boxes(corners: Float) -> NDArray[np.bool_]:
     """(N,) which of the `corners` (N, 4) are boxes: above 0 on both sides, and nowhere farther away than `FARTHEST_PX`."""
     with np.errstate(invalid="ignore"):
-        return (np.abs(corners) <= FARTHEST_PX).all(axis=1) & (corners[:, 2:] > corners[:, :2]).all(axis=1)
+        found = (np.abs(corners) <= FARTHEST_PX).all(axis=1) & (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    return np.asarray(found)
 
 
 def best_first(scores: Float, least: float, most: int) -> Ints:
