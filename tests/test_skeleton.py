@@ -120,15 +120,16 @@ def test_a_skeleton_of_ones_own():
 
 
 def test_a_description_carries_its_skeleton():
-    fields = dict(
-        task="top-down", decoder="simcc", colour="RGB", layout="NCHW", mean=[0] * 3, scale=[1] * 3, size=[64, 48], stride=1
-    )
+    fields = {
+        "task": "top-down", "decoder": "simcc", "colour": "RGB", "layout": "NCHW", "mean": [0, 0, 0], "scale": [1, 1, 1],
+        "size": [64, 48], "stride": 1,
+    }  # fmt: skip
     model = registry.parse("mine", {**fields, "skeleton": OWN}, "mine.yaml")
     assert model.skeleton == make_skeleton(OWN)
     assert registry.from_yaml("mine", registry.to_yaml(model), "mine.yaml") == model
     with pytest.raises(edgepose.ModelError, match=r"mine.yaml: one of the limbs is \['head', 'ear'\]"):
         registry.parse("mine", {**fields, "skeleton": {**OWN, "limbs": [["head", "ear"]]}}, "mine.yaml")
-    with pytest.raises(edgepose.ModelError, match="skeleton is .*expected openpose18 with decoder paf"):
+    with pytest.raises(edgepose.ModelError, match=r"skeleton is .*expected openpose18 with decoder paf"):
         registry.parse("mine", {**fields, "task": "bottom-up", "decoder": "paf", "skeleton": OWN}, "mine.yaml")
 
 

@@ -165,8 +165,8 @@ class TopDown:
         if any(len(output) != count for output in outputs):
             shapes = " and ".join(str(output.shape) for output in outputs)
             raise ModelError(
-                f"{self._model.name} answers {shapes} to {count} crops; expected the first to be {count}: it has a fixed batch, "
-                "or its description says another decoder; use batch_size=1"
+                f"{self._model.name} answers {shapes} to {count} crops; expected the first to be {count}: it has a fixed "
+                "batch, or its description says another decoder; use batch_size=1"
             )
 
     def _cut(self, parts: Sequence[tuple[Image, Double]]) -> Image:
