@@ -25,7 +25,7 @@ def measure(options: argparse.Namespace, models: list[Any], progress: Callable[[
 
     # Every joint counts wherever it is put, as in HRNet's code.
     estimator = make_estimator(options, min_score=0.0, min_confidence=0.0)
-    boxes = options.boxes or ("annotations" if estimator.model.task == "top-down" else "detector")
+    boxes: Any = options.boxes or ("annotations" if estimator.model.task == "top-down" else "detector")
     scores = evaluate_pckh(
         estimator, options.annotations, options.images, boxes=boxes, max_images=options.max_images, progress=listed
     )

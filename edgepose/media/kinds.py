@@ -50,6 +50,7 @@ POSES = {
     "jsonl": Kind("poses_sink"),
     "coco": Kind("poses_sink"),
     "openpose": Kind("poses_sink", (".json",)),
+    "trc": Kind("trc_sink"),
 }
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAMES = [
-    "rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor", "neck", "head", "rwri", "relb", "rsho", "lsho", "lelb", "lwri",
+    "rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor", "neck", "head", "rwri", "relb", "rsho", "lsho", "lelb",
+    "lwri",
 ]  # fmt: skip
 
 
