@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
-from synthetic import plain_decoders
+from synthetic import plain_decoders, plain_tags
 from synthetic.tagged_scenes import make_scene
 
 import edgepose
@@ -123,6 +123,7 @@ def test_resolutions_are_merged_as_pytorch_has_it(shape):
     )[0].numpy()
     expected = np.concatenate([(upsampled[:17] + fine) / 2, upsampled[17:]])
     np.testing.assert_allclose(merge_resolutions(coarse, fine), expected, atol=1e-6)
+    np.testing.assert_allclose(plain_tags.merge(coarse, fine), expected, atol=1e-6)
 
 
 def test_higher_hrnets_two_outputs_give_the_people_of_the_folded_one():

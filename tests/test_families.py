@@ -12,6 +12,7 @@ import cv2
 import family_models as make
 import numpy as np
 import pytest
+import tflite_file
 from onnx import TensorProto
 from synthetic.tagged_scenes import make_scene
 
@@ -183,3 +184,19 @@ def test_run_eval_and_benchmark(family, tmp_path, photo):
         "--json", tmp_path / "ap.json",
     )  # fmt: skip
     assert json.loads((tmp_path / "ap.json").read_text())["AP"] > 95
+
+
+def test_movenet_as_tflite(tmp_path):
+    output = np.column_stack([PERSON[:, ::-1] / 64, np.full(17, 0.8)])[None, None]
+    path = tflite_file.save(tmp_path / "movenet.tflite", output, (1, 64, 64, 3))
+    path.with_suffix(".yaml").write_text(make.MOVENET)
+    poses = edgepose.PoseEstimator(path)(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    np.testing.assert_allclose(poses.keypoints[0], IN_FRAME, atol=1e-3)
+
+
+def test_a_broken_tflite_is_explained(tmp_path):
+    path = tmp_path / "movenet.tflite"
+    path.write_bytes(b"\0\0\0\0TFL3" + bytes(100))
+    path.with_suffix(".yaml").write_text(make.MOVENET)
+    with pytest.raises(edgepose.ModelError, match=r"movenet.tflite cannot be read as a model"):
+        edgepose.PoseEstimator(path)
