@@ -48,7 +48,7 @@ def save(
     """A network that answers `outputs` (1, ...) to every picture of a batch, as `path`, and its description beside it."""
     picture = helper.make_tensor_value_info("image", input_type, list(input_shape))
     axes = numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes")
-    zero = numpy_helper.from_array(np.float32([0]), "zero")
+    zero = numpy_helper.from_array(np.zeros(1, np.float32), "zero")
     nodes = [
         helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=1),

@@ -118,6 +118,20 @@ def test_a_row_detector_finds_the_people_of_a_top_down_model(tmp_path):
     np.testing.assert_allclose(poses.confidence, 0.9 * 0.8, rtol=1e-5)
 
 
+def test_a_letterbox_has_the_size_of_the_description_whatever_the_frame(tmp_path):
+    path = movenet_of_six(tmp_path)
+    assert edgepose.PoseEstimator(path).pipeline.input_shape(100, 300) == (64, 64)
+    assert edgepose.PoseEstimator(path, input_size=128).pipeline.input_shape(100, 300) == (128, 128)
+    assert edgepose.PoseEstimator(path, input_size=(32, 96)).pipeline.input_shape(100, 300) == (32, 96)
+    path.with_suffix(".yaml").write_text(make.MOVENET.replace("size: [64, 64]", "size: [64, 128]"))
+    assert edgepose.PoseEstimator(path, input_size=32).pipeline.input_shape(100, 300) == (32, 64)
+
+
+def test_a_bottom_up_model_of_any_family_is_a_detector(tmp_path):
+    estimator = edgepose.PoseEstimator(simcc(tmp_path), detector=yolo(tmp_path))
+    assert len(estimator(np.zeros((HEIGHT, WIDTH, 3), np.uint8))) == 1
+
+
 def test_a_fixed_batch_is_explained(tmp_path):
     """A graph that was exported for one crop, and folds several into another axis."""
     import onnx

@@ -48,7 +48,7 @@ def test_any_rows_equal_the_plain_twin(seed, count, layout, centred, turned):
         same(people, plain_decoders.rows(table, types, first, values, centred, 0.1, MOST_OVERLAP))
 
 
-PEOPLE = [family_models.person(40, 30) + np.float32(shift) for shift in ((0, 0), (30, 10))]
+PEOPLE = [family_models.person(40, 30) + np.array(shift, np.float32) for shift in ((0, 0), (30, 10))]
 
 
 def table(**options: bool) -> np.ndarray:
