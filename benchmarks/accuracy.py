@@ -1,4 +1,4 @@
-"""COCO AP of a model over input heights and keypoint thresholds, and who is shown: what the defaults are chosen by.
+"""COCO AP of a model over input heights and keypoint thresholds, and the least confidence of the people to show.
 
     python benchmarks/accuracy.py --annotations person_keypoints.json --images DIR [--model M] [--heights 256 368]
         [--min-scores 0.05 0.1 0.2] [--boxes annotations] [--precision f32] [--json PATH]
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgepose
+from edgepose.arrays import Float
 from edgepose.doctor import processor
 from edgepose.evaluation import Evaluation, evaluate
 from edgepose.kernels.oks import keypoint_similarity
@@ -75,7 +76,7 @@ def keypoint_f1(evaluation: Evaluation, confidence: float) -> float:
     return f1(hits / max(shown, 1), hits / sum(person["num_keypoints"] for person in evaluation.people))
 
 
-def similarity(ours: NDArray[Any], theirs: NDArray[Any], person: dict[str, Any]) -> NDArray[np.float32]:
+def similarity(ours: NDArray[Any], theirs: NDArray[Any], person: dict[str, Any]) -> Float:
     """COCO's keypoint similarity (K,), keypoint by keypoint."""
     reference, found = (np.asarray(points[None, :, :2], np.float32) for points in (theirs, ours))
     area = np.array([max(person["area"], 1e-6)], np.float32)

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float
 from edgepose.decoding import DecodedPoses
 from edgepose.doctor import processor
 
 SEEDS = 4  # scenes of each kind
 PLAIN_EVERY = 4  # the plain decoder runs once for so many runs of the other
 
-Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
-Decode = Callable[[NDArray[np.float32], NDArray[np.float32]], DecodedPoses]
-Plain = Callable[[NDArray[np.float32], NDArray[np.float32]], Any]
+Maps = tuple[Float, Float]
+Decode = Callable[[Float, Float], DecodedPoses]
+Plain = Callable[[Float, Float], Any]
 MakeScene = Callable[[int, int, int, int], Maps]  # of people, height and width in cells, seed
 
 

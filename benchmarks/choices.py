@@ -17,9 +17,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 import edgepose
+from edgepose.arrays import Image
 from edgepose.doctor import processor
 from edgepose.media.images import sample_photo
 
@@ -28,7 +28,7 @@ PEOPLE = (1, 5)
 WARM_UP = 5  # calls before the first that counts
 
 
-def frame_of(people: int) -> NDArray[np.uint8]:
+def frame_of(people: int) -> Image:
     """A 720p frame with so many astronauts in a row, on grey."""
     frame = np.full((HEIGHT, WIDTH, 3), 114, np.uint8)
     side = min(HEIGHT, WIDTH // people)

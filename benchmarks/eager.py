@@ -1,4 +1,4 @@
-"""Frames a second against the way it is done today: the same weights in eager PyTorch, and decoding in plain Python.
+"""Frames a second, against the same weights in eager PyTorch with decoding in plain Python.
 
     python benchmarks/eager.py PHOTOS --checkpoint C --models fp32.xml int8.xml [--width W] [--height H] [--json PATH]
 
@@ -24,7 +24,8 @@ import cv2
 import numpy as np
 import torch
 from fps import MAX_PHOTOS, make_clip
-from numpy.typing import NDArray
+
+from edgepose.arrays import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -36,7 +37,6 @@ from edgepose.media.sources import open_source
 from edgepose.networks import LightweightOpenPose
 from edgepose.networks.checkpoints import load_lightweight_openpose
 
-Image = NDArray[np.uint8]
 TURN_FRAMES = 30
 MEAN, SCALE, STRIDE = 128, 256, 8  # Lightweight OpenPose's
 

@@ -1,4 +1,4 @@
-"""End-to-end frames a second against the bare network's, over a 720p clip made from photos that are panned and zoomed.
+"""End-to-end frames a second against the bare network's, over a 720p clip made of photos that are panned and zoomed.
 
     python benchmarks/fps.py PHOTOS [--models M ...] [--height H] [--frames N] [--json PATH]
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Image
 from edgepose.benchmark import Benchmark, benchmark
 from edgepose.cli.tables import benchmark_table
 from edgepose.estimator import PoseEstimator
@@ -28,7 +28,7 @@ FRAMES_OF_A_PHOTO = 60
 MAX_PHOTOS = 20
 
 
-def make_clip(photos: list[NDArray[np.uint8]], path: Path, frames: int) -> None:
+def make_clip(photos: list[Image], path: Path, frames: int) -> None:
     """Write a video in which each photo is panned over and zoomed into for two seconds."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
     for index in range(frames):
@@ -43,7 +43,7 @@ def make_clip(photos: list[NDArray[np.uint8]], path: Path, frames: int) -> None:
 
 
 def overhead(figures: Benchmark) -> float:
-    """How much longer a single frame takes than its network: pre-processing and decoding, at the median."""
+    """The median time of a single frame beyond its network, for pre-processing and decoding, as a part of the network's."""
     median = {stage: float(np.median(times)) for stage, times in figures.stages.items()}
     return (median["pre"] + median["decode"]) / median["network"]
 

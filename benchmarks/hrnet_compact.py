@@ -1,4 +1,4 @@
-"""What a small HRNet costs on a CPU: candidate layouts for the variant "w32-compact", measured against HRNet-W32.
+"""Speed of small HRNets on a CPU: candidate layouts for the variant "w32-compact", measured against HRNet-W32.
 
     python benchmarks/hrnet_compact.py --threads 2 --rounds 60 --json hrnet_compact.json
 
@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import json
 import logging
-import platform
 import sys
 import time
 from dataclasses import replace
@@ -28,6 +27,8 @@ import openvino as ov
 import torch
 from torch import nn
 
+from edgepose.cli.options import size
+from edgepose.doctor import processor
 from edgepose.networks.hrnet import VARIANTS, BlockKind, HRNet, HRNetConfig, Stage
 
 W32 = VARIANTS["w32"]
@@ -58,12 +59,13 @@ CANDIDATES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="256x192", help="input height x width (default: %(default)s)")
+    about = "of the input, in pixels (default: 192x256)"
+    parser.add_argument("--input-size", type=size, default=(192, 256), metavar="WIDTHxHEIGHT", help=about)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=60, help="runs of every network (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
     arguments = parser.parse_args()
-    height, width = (int(side) for side in arguments.size.split("x"))
+    width, height = arguments.input_size
     nncf.set_log_level(logging.ERROR)
     torch.manual_seed(0)
 
@@ -73,7 +75,7 @@ def main() -> None:
     for figure, (fp32_ms, int8_ms) in zip(figures, latencies(compiled, height, width, arguments.rounds), strict=True):
         figure |= {"fp32_ms": fp32_ms, "int8_ms": int8_ms}
 
-    print(f"{machine()}, {arguments.threads} threads, OpenVINO {ov.__version__}, input {height}x{width},")
+    print(f"{processor()}, {arguments.threads} threads, OpenVINO {ov.__version__}, input {width}x{height},")
     print(f"latency hint, median of {arguments.rounds} interleaved runs.\n")
     print("| low branches | bottlenecks | modules | blocks | exchanges | Mparams | GMACs | FP32 ms | INT8 ms |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -81,7 +83,7 @@ def main() -> None:
         print(f"| {layout(config)} | " + " | ".join(f"{value:.2f}" for value in figure.values()) + " |")
     if arguments.json:
         rows = [{"layout": layout(config), **figure} for config, figure in zip(configs, figures, strict=True)]
-        report = {"machine": machine(), "openvino": ov.__version__, "size": [height, width], "rows": rows}
+        report = {"machine": processor(), "openvino": ov.__version__, "size": [height, width], "rows": rows}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -144,16 +146,6 @@ def latencies(
                 if turn > 0:  # the first turn warms up
                     request_ms.append((time.perf_counter() - started) * 1e3)
     return [(median(fp32_ms), median(int8_ms)) for fp32_ms, int8_ms in times_ms]
-
-
-def machine() -> str:
-    """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

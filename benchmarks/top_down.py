@@ -1,4 +1,4 @@
-"""What everything but the network costs in top-down estimation, and what a batch gains.
+"""Cost of everything but the network in top-down estimation, and the gain of batches.
 
     python benchmarks/top_down.py --model hrnet_w32_int8.xml [--people 1 4 12] [--batches 1 4] [--precision f32] [--device cuda]
         [--json PATH]
@@ -21,9 +21,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import edgepose
+from edgepose.arrays import Image
 from edgepose.decoding.heatmaps import decode_heatmaps
 from edgepose.doctor import processor
 from edgepose.engines import Engine
@@ -132,7 +132,7 @@ def throughput(checkpoint: str, device: str, turns: int) -> list[dict[str, float
     return rows
 
 
-def infer(engine: Engine, batch: NDArray[np.uint8]) -> None:
+def infer(engine: Engine, batch: Image) -> None:
     engine.submit(batch).result()
 
 

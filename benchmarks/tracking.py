@@ -1,4 +1,4 @@
-"""Tracking: what a frame costs, how well identities are kept, and what smoothing does to noise and lag.
+"""Tracking: the cost of a frame, the identities that are kept, and the effect of smoothing on noise and lag.
 
     python benchmarks/tracking.py --people 20 --clips 6 --json tracking.json
 

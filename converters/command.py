@@ -1,4 +1,4 @@
-"""Parts that the programs of this folder share: types of arguments, checks, and the way from an error to an exit status.
+"""Parts that the programs of this folder share: types of arguments, checks, and exit statuses.
 
 Exit status: 0 done; 1 the work failed, with one line on stderr; 2 wrong usage; 130 interrupted. A failed run leaves no file.
 """
@@ -13,7 +13,8 @@ import re
 import sys
 from collections.abc import Callable
 
-from edgepose.errors import EdgePoseError, MissingExtraError
+from edgepose.cli.options import size
+from edgepose.errors import EdgePoseError, InputError, MissingExtraError
 from edgepose.process import ended_by_signals
 
 EXTRA = "convert"
@@ -45,19 +46,33 @@ def need(*packages: str) -> None:
             raise MissingExtraError(package, EXTRA)
 
 
-def size(text: str) -> tuple[int, int]:
-    """`256x456` as (height, width), for argparse."""
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"{text!r} given; expected HxW, such as 256x456")
-    return int(height), int(width)
+def add_input_size(parser: argparse._ActionsContainer, about: str, default: tuple[int, int] | None = None) -> None:
+    """Add `--input-size WIDTHxHEIGHT`, which gives (height, width), and refuse `--size`, which took the height first."""
+
+    def turned(text: str) -> tuple[int, int]:
+        width, height = size(text)
+        if not (width and height):
+            raise argparse.ArgumentTypeError(f"{text!r} given; expected WIDTHxHEIGHT in pixels, both from 1")
+        return height, width
+
+    def refuse(text: str) -> None:
+        height, _, width = text.partition("x")
+        example = f"{width}x{height}" if width and height else "456x256"
+        raise argparse.ArgumentTypeError(f"{text!r} given, height first; expected width first: --input-size {example}")
+
+    parser.add_argument("--input-size", type=turned, default=default, metavar="WIDTHxHEIGHT", help=about)
+    parser.add_argument("--size", type=refuse, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
-def whole(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} given; expected a whole number from 1")
-    return int(text)
+def check_input_size(size: tuple[int, int], multiple: int) -> None:
+    """Check that a network takes an input of this size, (height, width).
+
+    Raises:
+        InputError: A side is no multiple of `multiple`.
+    """
+    height, width = size
+    if height % multiple or width % multiple:
+        raise InputError(f"--input-size is {width}x{height}; expected multiples of {multiple}")
 
 
 def number(least: float, most: float) -> Callable[[str], float]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters import command
-from converters.files import spare
-from edgepose.errors import InputError, ModelError
+from converters.files import check_outputs
+from edgepose.errors import ModelError
 from edgepose.skeleton import SKELETONS
 from edgepose.zoo import registry
 from edgepose.zoo.registry import Model
@@ -39,16 +39,20 @@ def main(arguments: list[str] | None = None) -> int:
 
     about = "Reads the public training checkpoint, and the .pt, .safetensors and .npz files of edgepose."
     openpose = networks.add_parser("lightweight-openpose", help="Lightweight OpenPose", description=about)
-    openpose.add_argument("--refinement-stages", type=int, default=1, metavar="N", help="of the network (default: %(default)s)")
-    openpose.add_argument("--drop-extra-stages", action="store_true", help="leave out the file's refinement stages beyond N")
-    openpose.add_argument("--width", type=float, default=1.0, metavar="W", help="factor on all channels (default: %(default)s)")
+    openpose.add_argument(
+        "--refinement-stages", type=int, default=1, metavar="N", help="refinement stages of the network (default: %(default)s)"
+    )
+    openpose.add_argument("--drop-extra-stages", action="store_true", help="leave out what the checkpoint has beyond N stages")
+    openpose.add_argument(
+        "--width", type=float, default=1.0, metavar="W", help="factor on the network's channels (default: %(default)s)"
+    )
 
     hrnet = networks.add_parser("hrnet", help="HRNet, top-down", description=names)
     hrnet.add_argument("--variant", choices=("w32", "w48", "w32-compact"), required=True)
 
     about = f"{names} The IR answers final heatmaps and tags: what inference does to the two outputs is part of the graph."
     higher = networks.add_parser("higher-hrnet", help="HigherHRNet, bottom-up", description=about)
-    higher.add_argument("--variant", choices=("w32", "w48"), default="w32", help="(default: %(default)s)")
+    higher.add_argument("--variant", choices=("w32", "w48"), default="w32", help="width of the network (default: %(default)s)")
 
     for network, subparser in networks.choices.items():
         _add_common_options(subparser, registry.get(ENTRIES[network]))
@@ -66,36 +70,39 @@ def under_former_name(network: str, arguments: list[str] | None = None) -> int:
 
 def _add_common_options(parser: argparse.ArgumentParser, entry: Model) -> None:
     """Options that every network takes; the defaults come from the zoo's `entry`."""
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help=".pth, .pt, .tar, .safetensors or .npz")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for NAME.xml and NAME.bin")
-    parser.add_argument("--name", type=command.file_name, help="of the files (default: NETWORK_VARIANT)")
-    about = f"usual input size (default: {'x'.join(map(str, entry.size))}; of HRNet with MPII's 16 keypoints 256x256)"
-    parser.add_argument("--size", type=command.size, metavar="HxW", help=about)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="FILE", help="file to convert: .pth, .pt, .tar, .safetensors or .npz")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for NAME.xml and NAME.bin")
+    add("--name", type=command.file_name, help="name of the files (default: NETWORK_VARIANT)")
+    height, width = entry.size
+    usual = f"{width}x{height}; 256x256 for MPII's 16 keypoints" if entry.decoder == "heatmaps" else f"{width}x{height}"
+    command.add_input_size(parser, f"usual size of the network's input (default: {usual})")
     for option, default, what in (
         ("--min-score", entry.min_score, "score of a keypoint"),
         ("--min-confidence", entry.min_confidence, "confidence of a person"),
     ):
         about = f"least {what} that is shown (default: {default:g})"
-        parser.add_argument(option, type=command.number(0, 1), default=default, metavar="S", help=about)
-    parser.add_argument("--precision", choices=("FP16", "FP32"), default="FP16", help="of the weights (default: %(default)s)")
-    parser.add_argument("--onnx", action="store_true", help="write NAME.onnx with a NAME.yaml, too")
-    about = "to compare with PyTorch on (default: scikit-image's sample)"
-    parser.add_argument("--photos", type=Path, nargs="+", default=[], help=about)
-    parser.add_argument("--source", default=entry.source, help="of the weights, for the model's note on itself")
-    parser.add_argument("--licence", default=entry.licence, help="of the weights, likewise (default: %(default)s)")
+        add(option, type=command.number(0, 1), default=default, metavar="S", help=about)
+    add("--precision", choices=("FP16", "FP32"), default="FP16", help="type of the weights (default: %(default)s)")
+    add("--onnx", action="store_true", help="write NAME.onnx and NAME.yaml, too")
+    about = "photos to compare with PyTorch on (default: scikit-image's sample)"
+    add("--photos", type=Path, nargs="+", default=[], help=about)
+    add("--source", default=entry.source, help="source of the weights, for the model's description")
+    add("--licence", default=entry.licence, help="licence of the weights, likewise (default: %(default)s)")
 
 
 def _export(options: argparse.Namespace) -> None:
     variant = f"_{options.variant}" if "variant" in options else ""
     name = options.name or f"{options.network}{variant}".replace("-", "_")
-    spare(options.output, name, [options.checkpoint, *options.photos])
+    check_outputs(options.output, name, [options.checkpoint, *options.photos])
     entry = registry.get(ENTRIES[options.network])
-    if options.size is not None and any(side % entry.multiple for side in options.size):
-        raise InputError(f"--size is {'x'.join(map(str, options.size))}; expected multiples of {entry.multiple}")
+    if options.input_size is not None:
+        command.check_input_size(options.input_size, entry.multiple)
     command.need("torch", *(["onnx"] if options.onnx else []))
     entry = _with_its_keypoints(entry, options.checkpoint) if options.network == "hrnet" else entry
     model = replace(
-        entry, name=name, size=options.size or entry.size, min_score=options.min_score, min_confidence=options.min_confidence,
+        entry, name=name, size=options.input_size or entry.size, min_score=options.min_score,
+        min_confidence=options.min_confidence,
         source=options.source, licence=options.licence,
         files=(), conversion=None, gflops=None, ap=None, ap_protocol=None, notes=None,
     )  # fmt: skip

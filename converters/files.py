@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import openvino as ov
@@ -14,7 +15,7 @@ from edgepose.media.files import unwritable
 from edgepose.media.outputs import check_file, check_folder
 
 
-def spare(folder: Path, name: str, inputs: Sequence[Path]) -> None:
+def check_outputs(folder: Path, name: str, inputs: Sequence[Path]) -> None:
     """Make sure that NAME.xml, NAME.bin and so on can be written in `folder`, and that none of them is one of `inputs`.
 
     Raises:
@@ -50,6 +51,12 @@ def arriving(folder: Path) -> Iterator[Path]:
                 path.rmdir()
 
 
+@cache
+def core() -> ov.Core:
+    """OpenVINO, loaded once and kept, for the reason that `edgepose.engines.openvino_core` gives."""
+    return ov.Core()
+
+
 def save_network(network: ov.Model, path: Path, *, fp16: bool) -> None:
     """Write a network as `path` (.xml) and .bin beside it, with its float weights in FP16 or FP32.
 
@@ -72,4 +79,4 @@ def as_written(network: ov.Model, *, fp16: bool) -> tuple[ov.Model, int]:
 
 def read_whole(path: Path) -> ov.Model:
     """Read a network into memory, so that its files may be deleted."""
-    return ov.Core().read_model(path, config={"ENABLE_MMAP": False})
+    return core().read_model(path, config={"ENABLE_MMAP": False})

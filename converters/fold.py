@@ -28,9 +28,9 @@ def _fold(options: argparse.Namespace) -> None:
     from converters.files import as_written
     from converters.int8.gate import MAX_AP_DROP
     from converters.int8.graph import batch_normalisations, channels_first, with_constant_statistics
-    from converters.pictures import no_compiled_left_behind
+    from edgepose.engines.openvino_core import nothing_kept
 
-    with no_compiled_left_behind():
+    with nothing_kept():
         on_trial = trial.prepare(options)
         network = channels_first(on_trial.network)
         if not (count := len(batch_normalisations(network))):

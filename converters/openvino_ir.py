@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import openvino as ov
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from converters.command import EXTRA
 from converters.files import arriving, read_whole, save_network
 from converters.parity import compare
 from converters.pictures import network_input
+from edgepose.arrays import Float, Image
 from edgepose.engines.openvino import RT_INFO_KEY
 from edgepose.media.images import read_image, sample_photo
 from edgepose.zoo.registry import Model, to_yaml
@@ -100,12 +100,12 @@ def _example(model: Model) -> Tensor:
     return torch.zeros(2, 3, *(max(side, 2 * model.multiple) for side in model.size))
 
 
-def _noise(model: Model) -> NDArray[np.float32]:
+def _noise(model: Model) -> Float:
     """Noise (1, 3, H, W), the same each time."""
     return np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3, *model.size)).astype(np.float32)
 
 
-def _input(image: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
+def _input(image: Image, model: Model) -> Float:
     """A photo as an input (1, 3, H, W), without regard to its aspect, which does not matter for a comparison."""
     pixels = cv2.resize(image, model.size[::-1], interpolation=cv2.INTER_AREA)[None]
     return network_input(np.asarray(pixels, np.uint8), model)

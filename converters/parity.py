@@ -11,14 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from converters.files import core
 from converters.int8.maps import by_kind, channel_rows
+from edgepose.arrays import Double, Float
 from edgepose.errors import ModelError
 
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
 Pairs = list[tuple[Double, Double]]
 """For each output, PyTorch's values and those of the converted network, (C, values) each."""
 
@@ -75,7 +74,7 @@ def compare(
     Raises:
         ModelError: A channel differs by more than `TOLERANCE`, or an output has another shape.
     """
-    compiled = ov.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     pairs = {kind: _run_both(network, compiled, tensors) for kind, tensors in inputs.items()}
     ranges = [_ranges(np.concatenate([want for want, _ in output], axis=1)) for output in zip(*pairs.values(), strict=True)]
     parities = {kind: _parity(outputs, ranges) for kind, outputs in pairs.items()}

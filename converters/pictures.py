@@ -5,16 +5,14 @@ Calibration data are recorded in that pipeline, at the point where they enter th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float, Image
 from edgepose.engines import Engine, Opened
-from edgepose.engines import openvino as openvino_engine
 from edgepose.engines.openvino import Hint, OpenVINOEngine, Precision
 from edgepose.errors import InputError, SourceError
 from edgepose.evaluation import LEAST_SCORE
@@ -24,8 +22,6 @@ from edgepose.pipelines import Options, make_pipeline
 from edgepose.poses import Poses
 from edgepose.zoo.registry import Model
 
-Float = NDArray[np.float32]
-Image = NDArray[np.uint8]
 Estimate = Callable[..., Poses]
 """From an image (H, W, 3) uint8 BGR to its people; for a top-down model, also with `boxes`."""
 
@@ -101,18 +97,6 @@ def check_inputs(tensors: Sequence[Float]) -> list[Float]:
             "photos with people in them by --calibration, or a larger --subset"
         )
     return list(tensors)
-
-
-@contextmanager
-def no_compiled_left_behind() -> Iterator[None]:
-    """Keep OpenVINO from caching compiled networks, as none of the networks that are tried here is opened again."""
-    core = openvino_engine._core()
-    before = core.get_property("CACHE_DIR")
-    core.set_property({"CACHE_DIR": ""})
-    try:
-        yield
-    finally:
-        core.set_property({"CACHE_DIR": before})
 
 
 class _Recorder:

@@ -34,10 +34,10 @@ def _quantize(options: argparse.Namespace) -> None:
 
     from converters.int8.report import write_report
     from converters.int8.search import search
-    from converters.pictures import no_compiled_left_behind
+    from edgepose.engines.openvino_core import nothing_kept
 
     chosen_recipe = recipe.from_options(options)
-    with no_compiled_left_behind():
+    with nothing_kept():
         on_trial = trial.prepare(options)
         outcome = search(on_trial.network, on_trial.gate, on_trial.tensors, chosen_recipe, partial(print, flush=True))
         name = options.name or f"{on_trial.model.name}-int8"

@@ -1,4 +1,4 @@
-"""A model, the pictures that calibrate it, and the gate that it has to pass: the common part of `fold` and `quantize`."""
+"""The common part of `fold` and `quantize`: a model, the pictures that calibrate it, and the gate that it has to pass."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from converters import command
-from converters.files import arriving, save_network, spare
+from converters.files import arriving, check_outputs, save_network
 from converters.int8.gate import AccuracyGate, AgreementGate, Gate
 from converters.int8.graph import batch_normalisations, channels_first
 from converters.pictures import Estimate, InputSize, find_images, network_inputs
+from edgepose.arrays import Float
+from edgepose.cli.options import whole
 from edgepose.engines.openvino import RT_INFO_KEY, read_network
 from edgepose.errors import InputError, ModelError
 from edgepose.evaluation import evaluate
@@ -43,25 +43,29 @@ class Trial:
     network: ov.Model
     size: tuple[int, int]
     gate: Gate[Any]
-    tensors: list[NDArray[np.float32]]
+    tensors: list[Float]
 
 
 def add_options(parser: argparse.ArgumentParser, *, by_ap_alone: bool = False) -> None:
     """The options of every trial."""
-    parser.add_argument("model", metavar="MODEL", help="a name of the zoo, or a model file")
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="photos to judge by")
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="name of a model that edgepose knows, or a model file")
+    add("--images", type=Path, required=True, metavar="DIR", help="photos to judge by")
     about = "COCO keypoints of --images, to judge by AP"
-    parser.add_argument("--annotations", type=Path, required=by_ap_alone, metavar="JSON", help=about)
+    add("--annotations", type=Path, required=by_ap_alone, metavar="JSON", help=about)
     if not by_ap_alone:
-        parser.add_argument("--by-maps", action="store_true", help="judge by the maps alone, for untrained weights")
-    parser.add_argument("--calibration", type=Path, metavar="DIR", help="photos to calibrate on (default: those of --images)")
+        add("--by-maps", action="store_true", help="judge by the maps alone, for untrained weights")
+    add("--calibration", type=Path, metavar="DIR", help="photos to calibrate on (default: those of --images)")
     about = "COCO keypoints of --calibration: a top-down model is calibrated on these people (default: those that are found)"
-    parser.add_argument("--calibration-annotations", type=Path, metavar="JSON", help=about)
-    parser.add_argument("--subset", type=command.whole, default=300, metavar="N", help="to calibrate on (default: %(default)s)")
-    parser.add_argument("--max-images", type=command.whole, metavar="N", help="judge by so many images at most")
-    parser.add_argument("--height", type=command.whole, metavar="H", help="of the network's input (default: the model's own)")
-    parser.add_argument("--name", type=command.file_name, help="of the files (default: MODEL-int8 or MODEL-folded)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+    add("--calibration-annotations", type=Path, metavar="JSON", help=about)
+    add("--subset", type=whole(1), default=300, metavar="N", help="calibrate on N inputs at most (default: %(default)s)")
+    add("--max-images", type=whole(1), metavar="N", help="judge by N images at most")
+    sizes = parser.add_mutually_exclusive_group()
+    about = "height of the network's input, its width following the picture's (default: the model's own)"
+    sizes.add_argument("--height", type=whole(1), metavar="H", help=about)
+    command.add_input_size(sizes, "size of the network's input for every picture")
+    add("--name", type=command.file_name, help="name of the files (default: MODEL-int8 or MODEL-folded)")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
 
 
 def prepare(options: argparse.Namespace) -> Trial:
@@ -74,20 +78,13 @@ def prepare(options: argparse.Namespace) -> Trial:
     path, model = locate(options.model)
     if options.name is not None:  # Default names differ from the model's own.
         given = [] if options.annotations is None else [options.annotations]
-        spare(options.output, options.name, [path, *model_files(options.model), *given])
+        check_outputs(options.output, options.name, [path, *model_files(options.model), *given])
     if model.task == "detector":
         raise ModelError(f"{model.name} is a detector; expected a model that finds keypoints")
     if options.calibration_annotations is not None and (model.task != "top-down" or options.calibration is None):
         raise InputError("--calibration-annotations are given; expected a top-down model and --calibration, their photos")
     network = read_network(path)
-    height, width = model.size
-    input_size: InputSize = model.size if model.task == "top-down" else height
-    if options.height is not None:
-        if options.height % model.multiple:
-            raise InputError(f"--height is {options.height}; expected a multiple of {model.multiple}")
-        input_size = options.height
-        aspect_of = height, width - model.multiple + 1  # the model's own width is rounded up
-        width, height = bucket_width(*aspect_of, options.height, model.multiple), options.height
+    input_size, size = _input_sizes(options, model)
     gate: Gate[Any]
     if options.annotations is None:
         images = find_images(options.images, options.max_images)
@@ -101,7 +98,7 @@ def prepare(options: argparse.Namespace) -> Trial:
         gate = AccuracyGate(model, input_size, options.annotations, options.images, options.max_images, maps_stay=maps_stay)
     look = _look_at_calibration_pictures(options, model)
     tensors = network_inputs(network, model, input_size, look, options.subset)
-    return Trial(model, network, (height, width), gate, tensors)
+    return Trial(model, network, size, gate, tensors)
 
 
 def write(trial: Trial, network: ov.Model, name: str, folder: Path, note: str, ap: float | None, report: str | None) -> None:
@@ -120,6 +117,20 @@ def write(trial: Trial, network: ov.Model, name: str, folder: Path, note: str, a
         save_network(network, room / f"{name}.xml", fp16=True)
         if report is not None:
             (room / f"{name}.md").write_text(report, encoding="utf-8")
+
+
+def _input_sizes(options: argparse.Namespace, model: Model) -> tuple[InputSize, tuple[int, int]]:
+    """The `input_size` of the pipeline, and the (height, width) that it means for a picture of the model's own aspect."""
+    if options.input_size is not None:
+        command.check_input_size(options.input_size, model.multiple)
+        return options.input_size, options.input_size
+    height, width = model.size
+    if options.height is None:
+        return (model.size if model.task == "top-down" else height), model.size
+    if options.height % model.multiple:
+        raise InputError(f"--height is {options.height}; expected a multiple of {model.multiple}")
+    aspect_of = height, width - model.multiple + 1  # the model's own width is rounded up
+    return options.height, (options.height, bucket_width(*aspect_of, options.height, model.multiple))
 
 
 def _look_at_calibration_pictures(options: argparse.Namespace, model: Model) -> Any:

@@ -45,11 +45,11 @@ def showable_text(text: str) -> str:
 
 
 def _bare(address: str) -> str:
-    """An address after its scheme, without what is secret."""
+    """An address after its scheme, without its secrets."""
     host = re.split(r"[/?#\\]", address, maxsplit=1)[0]
     port = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else "0"
     if "@" in host and (stray := list(_STRAY_AT.finditer(address, len(host)))):
-        # Either a path with an "@" in it, or a password with "@" and "/": nobody knows where the host begins.
+        # Either a path with an "@" in it, or a password with "@" and "/": there is no telling where the host begins.
         address = HIDDEN + address[stray[-1].end() :]
     elif "@" in host:
         address = address[host.rindex("@") + 1 :]

@@ -29,8 +29,8 @@ class Evaluation:
 
     Attributes:
         figures: COCO's ten figures by name, in percent.
-        images: How many images they are of.
-        people: The annotations of the people in these whom COCO asks for: with keypoints, and no crowds.
+        images: The number of images they are of.
+        people: The annotations of the people who count for COCO: those with keypoints, and no crowds.
         results: COCO keypoint results, as its evaluation server takes them.
         found: Every result that counts, each with the annotation that it matches at OKS 0.5, or None. Results on people whom
             COCO ignores, such as those in crowds, are left out.
@@ -64,8 +64,8 @@ def evaluate(
         images: The folder with the images, by their `file_name`.
         boxes: "annotations" calls `estimate(image, boxes=...)` with the boxes of the annotated people, as the tables of
             top-down papers with ground-truth boxes have it; "detector" leaves it to find them.
-        max_images: The first so many images alone.
-        progress: Wraps the list of images, to watch them go by.
+        max_images: Evaluate on the first of the images alone.
+        progress: Wraps the list of images, to show the progress.
 
     Raises:
         SourceError: The annotations or an image cannot be read.
@@ -90,13 +90,13 @@ def evaluate(
         return Evaluation(dict.fromkeys(FIGURES, 0.0), len(listed), counted, results)
 
     evaluation = run_cocoeval(content, results, [image["id"] for image in listed])
-    # A figure over nobody, such as APm without people of medium size, is -1.
+    # A figure over no people, such as APm where none are of medium size, is -1.
     figures = {name: max(0.0, 100 * float(value)) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
     return Evaluation(figures, len(listed), counted, results, _found(evaluation.evalImgs, results, content["annotations"]))
 
 
 def run_cocoeval(content: dict[str, Any], results: list[dict[str, Any]], image_ids: list[int]) -> Any:
-    """COCO's evaluation of keypoint results, of which there is one at least: a `COCOeval` that has run and is summarised.
+    """Evaluate keypoint results, of which there is at least one, by COCO's rules; returns the `COCOeval`, run and summarised.
 
     Args:
         content: Annotations in COCO's format.
@@ -132,7 +132,7 @@ def _pycocotools() -> tuple[Any, Any]:
 def _found(
     by_image: list[dict[str, Any] | None], results: list[dict[str, Any]], annotations: list[dict[str, Any]]
 ) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """See `Evaluation.found`; `by_image` is pycocotools' `evalImgs`, all sizes of people first, OKS 0.5 first."""
+    """`Evaluation.found`, from pycocotools' `evalImgs` by image, in which all sizes of people come first, and OKS 0.5."""
     people = {person["id"]: person for person in annotations}
     found: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
     for image in by_image:
@@ -145,7 +145,7 @@ def _found(
 
 
 def _counts(person: dict[str, Any]) -> bool:
-    """Whether COCO asks for this person."""
+    """Whether a person counts for COCO: with keypoints, and no crowd."""
     return bool(person["num_keypoints"]) and not person["iscrowd"]
 
 
@@ -160,7 +160,7 @@ def _boxes(annotations: list[dict[str, Any]]) -> dict[int, list[list[float]]]:
 
 
 def _read_annotations(path: Path) -> dict[str, Any]:
-    """What evaluation needs of the file, in the shape that pycocotools expects."""
+    """The parts of the file that evaluation needs, in the shape that pycocotools expects."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgepose.arrays import Double, Float
 from edgepose.errors import InputError
@@ -103,7 +102,7 @@ class Crops:
         return np.asarray(from_middle + self.centres[:, None], np.float32)
 
 
-def fit_crops(boxes: NDArray[np.floating], height: int, width: int) -> Crops:
+def fit_crops(boxes: Float | Double, height: int, width: int) -> Crops:
     """The crops for an input of `height` x `width` pixels around `boxes` (N, 4) x0, y0, x1, y1, none of them empty.
 
     A box grows on its shorter side to the input's aspect, and then by `CROP_PADDING` on both.

@@ -123,15 +123,17 @@ def _open_on_torch(model: str | Path, device: str, precision: Precision | None) 
     except ImportError as error:
         raise MissingExtraError("PyTorch", "torch") from error
     path = Path(model)
-    description = describe_file(path) if path.suffix in backend.SUFFIXES else get(str(model))
-    if description is None:
-        raise undescribed(path)
-    if description.decoder not in ("heatmaps", "tags"):
-        raise ModelError(
-            f"{description.name} is a {description.task} model with decoder {description.decoder}; expected a top-down one, or "
-            "HigherHRNet, for PyTorch"
-        )
-    if path.suffix not in backend.SUFFIXES:
+    if path.suffix in backend.SUFFIXES:
+        description = describe_file(path)
+        if description is None:
+            raise undescribed(path)
+    else:
+        description = get(str(model))
+        if (suffix := Path(description.files[0].name).suffix) not in backend.SUFFIXES:
+            raise ModelError(
+                f"{description.name} is an {suffix} file; expected a checkpoint of HRNet or HigherHRNet for PyTorch, such as "
+                "hrnet-w32, or leave backend and device out"
+            )
         backend.checked_device(device)  # before a hundred megabytes are fetched for nothing
         path = fetch(description)
     engine = backend.TorchEngine(backend.read_network(path), description, device=device, precision=precision)

@@ -144,7 +144,7 @@ class Poses:
         people = [
             {
                 "id": None if self.ids is None else int(self.ids[i]),
-                "confidence": _short(float(self.confidence[i])),
+                "confidence": round(float(self.confidence[i]), 4),
                 "box": boxes[i] if any(found[i]) else None,
                 "keypoints": [point if is_found else None for point, is_found in zip(points[i], found[i], strict=True)],
             }
@@ -163,8 +163,8 @@ class Poses:
                 {
                     "image_id": image_id,
                     "category_id": 1,
-                    "keypoints": [_short(v, 3) for v in points.ravel().tolist()],
-                    "score": _short(float(confidence), 6),
+                    "keypoints": [round(v, 3) for v in points.ravel().tolist()],
+                    "score": round(float(confidence), 6),
                 }
             )
         return results
@@ -178,7 +178,7 @@ class Poses:
             "people": [
                 {
                     "person_id": [-1 if self.ids is None else int(self.ids[i])],
-                    "pose_keypoints_2d": [_short(v, 3) for v in person.ravel().tolist()],
+                    "pose_keypoints_2d": [round(v, 3) for v in person.ravel().tolist()],
                 }
                 for i, person in enumerate(points)
             ],
@@ -238,13 +238,9 @@ def _absent(index: int | np.integer, count: int) -> PersonIndexError:
     return PersonIndexError(f"person {index} of {count}, counted from 0; expected one who is there")
 
 
-# A keypoint's x, y and score are rounded to a hundredth of a pixel and a ten-thousandth of the score.
+# Numbers are rounded to the digits that carry meaning, so that files stay small: x and y to hundredths, scores to
+# ten-thousandths.
 _DIGITS = np.array([100.0, 100.0, 10_000.0])
-
-
-def _short(value: float, digits: int = 4) -> float:
-    """`value`, rounded to the digits that carry meaning, so that files stay small."""
-    return round(value, digits)
 
 
 def _frozen(values: Any, dtype: DTypeLike) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Nothing calls home: telemetry of the packages that edgepose stands on is switched off for the process.
+"""Switches off the telemetry of the packages that edgepose stands on, for the process.
 
 OpenVINO, when it is imported, and NNCF, when it quantises, report to an analytics host through the package
 openvino-telemetry: they look the host up at every start, and keep an identity and statistics in `~/intel`. Both do without

@@ -73,7 +73,7 @@ def run_tests(python: list[str], modules: list[str], env: dict[str, str]) -> dic
 
 
 def poses(python: list[str], model: str, options: argparse.Namespace, env: dict[str, str], path: Path) -> dict[str, Points]:
-    """What `edgepose run` finds there on each of the photos: file name -> people; nothing at all if it fails."""
+    """The people that `edgepose run` finds there on each of the photos, by file name; nothing at all if it fails."""
     command = [*python, "-m", "edgepose", "run", str(options.photos), "--model", model, "--json", str(path)]
     command += ["--precision", options.precision, "--max-frames", str(options.count), "--height", str(options.height)]
     if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:

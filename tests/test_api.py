@@ -16,7 +16,7 @@ def test_public_names_are_sorted_and_all_there():
     assert set(edgepose.__all__) <= set(dir(edgepose))
 
 
-def test_public_names_are_what_their_homes_call_so():
+def test_public_names_are_the_objects_of_their_modules():
     from edgepose.media.sinks import open_sinks
     from edgepose.media.sources import CameraOptions, Frame, Source, open_source
 
@@ -37,11 +37,11 @@ def test_errors_all_derive_from_one():
     assert all(issubclass(error, edgepose.EdgePoseError) for error in errors)
 
 
-def test_unknown_attribute():
+def test_an_unknown_attribute_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'pose'"):
         _ = edgepose.pose
 
 
-def test_star_import():
+def test_a_star_import_brings_the_public_names():
     script = "from edgepose import *; assert PoseEstimator and decode_poses and draw_poses"
     subprocess.run([sys.executable, "-c", script], check=True)

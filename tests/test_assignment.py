@@ -34,13 +34,13 @@ def check(cost: NDArray[np.floating]) -> float:
     return float(cost[np.flatnonzero(paired), columns[paired]].sum(dtype=np.float64))
 
 
-def test_first_come_is_not_best() -> None:
+def test_the_total_cost_counts_and_not_who_comes_first() -> None:
     # Row 0 alone would take column 0; together it is better to leave that to row 1.
     assert assign(np.array([[0.0, 1.0], [2.0, 9.0]])).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
-def test_nothing_to_pair(shape: tuple[int, int]) -> None:
+def test_nothing_to_pair_gives_no_pairs(shape: tuple[int, int]) -> None:
     assert assign(np.empty(shape)).tolist() == [-1] * shape[0]
 
 
@@ -51,13 +51,13 @@ def test_nothing_to_pair(shape: tuple[int, int]) -> None:
         lambda shape: arrays(np.float64, shape, elements=st.integers(-3, 3).map(float) | st.floats(-1e6, 1e6))
     )
 )
-def test_matches_brute_force(cost: NDArray[np.float64]) -> None:
+def test_the_cost_is_that_of_brute_force(cost: NDArray[np.float64]) -> None:
     assert check(cost) == pytest.approx(brute_force(cost), rel=1e-12, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (40, 25), (25, 40), (1, 60), (60, 1)])
 @pytest.mark.parametrize("kind", ["uniform", "ties", "equal", "float32", "huge range"])
-def test_matches_scipy(shape: tuple[int, int], kind: str) -> None:
+def test_the_cost_is_that_of_scipy(shape: tuple[int, int], kind: str) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     random = np.random.default_rng(0)
     costs: dict[str, NDArray[np.floating]] = {
@@ -72,7 +72,7 @@ def test_matches_scipy(shape: tuple[int, int], kind: str) -> None:
     assert check(cost) == pytest.approx(cost[rows, columns].sum(dtype=np.float64), rel=1e-6)
 
 
-def test_leaves_the_costs_alone() -> None:
+def test_the_costs_are_not_written_to() -> None:
     cost = np.arange(12.0).reshape(3, 4)
     cost.flags.writeable = False
     check(cost)
@@ -80,6 +80,6 @@ def test_leaves_the_costs_alone() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_refuses_costs_that_are_not_finite(value: float) -> None:
+def test_costs_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(InputError, match="finite"):
         assign(np.array([[0.0, 1.0], [value, 2.0]]))

@@ -193,12 +193,8 @@ def test_two_heads_are_refused(tmp_path):
             r"misshapen \(model\.0\.0\.weight 24x3x3x3, expected 16x3x3x3, .*; .* width 0\.75; build .*\(width=0\.75\)$",
             id="another-width",
         ),
-        pytest.param(
-            load_hrnet, HRNet(SMALL), HRNet(WIDE), r"; the file is of HRNet-W16, the network is HRNet-W8$", id="wider"
-        ),
-        pytest.param(
-            load_hrnet, HRNet(SMALL), lightweight(), r"missing .*unexpected .*; it looks like .* another", id="another"
-        ),
+        pytest.param(load_hrnet, HRNet(SMALL), HRNet(WIDE), r"; the file is of HRNet-W16, .* is HRNet-W8$", id="wider"),
+        pytest.param(load_hrnet, HRNet(SMALL), lightweight(), r"missing .*unexpected .* looks like .* another", id="another"),
     ],
 )
 def test_misfits_are_explained(tmp_path, load, ours, theirs, message):

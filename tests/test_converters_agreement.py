@@ -42,7 +42,7 @@ def test_lost_and_invented_people_are_counted():
     assert found.oks == pytest.approx(1)
 
 
-def test_who_hovers_about_the_least_score_does_not_count():
+def test_people_near_the_least_score_do_not_count():
     faint = person(250, score=SURE * 0.9)
     found = compare([together(person(50), faint)], [person(50)])
     assert (found.people, found.lost, found.invented) == (1, 0, 0)
@@ -53,7 +53,7 @@ def test_a_person_may_be_found_with_any_score():
     assert compare([person(50, score=SURE * 1.1)], [person(50, score=SURE * 0.6)]).lost == 0
 
 
-def test_without_people_there_is_nothing_alike():
+def test_without_people_the_similarity_is_zero():
     nobody = Poses.empty(OPENPOSE18)
     found = compare([nobody], [nobody])
     assert (found.people, found.oks, found.lost, found.invented) == (0, 0, 0, 0)

@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 
 import edgepose
 from converters import command, export, openvino_ir
+from converters.files import core
 from edgepose.networks import LightweightOpenPose
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--width", "0.25", "--size", "64x96", "--name", "small"]
+SMALL = ["--width", "0.25", "--input-size", "96x64", "--name", "small"]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def run(checkpoint: Path, output: Path, *options: str) -> int:
 
 
 @pytest.mark.parametrize("precision", ["FP16", "FP32"])
-def test_the_ir_needs_nothing_else(checkpoint, tmp_path, capsys, precision):
+def test_the_ir_runs_without_any_other_file(checkpoint, tmp_path, capsys, precision):
     assert run(checkpoint, tmp_path / "ir", "--precision", precision) == 0
     assert "differs from PyTorch by max" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "ir").iterdir()) == ["small.bin", "small.xml"]
@@ -50,7 +50,7 @@ def test_the_ir_needs_nothing_else(checkpoint, tmp_path, capsys, precision):
         assert isinstance(estimator(frame), edgepose.Poses)
 
 
-def test_half_precision_is_half_the_size(checkpoint, tmp_path):
+def test_half_precision_takes_half_the_bytes(checkpoint, tmp_path):
     for precision in ("FP16", "FP32"):
         assert run(checkpoint, tmp_path / precision, "--precision", precision) == 0
     sizes = [(tmp_path / precision / "small.bin").stat().st_size for precision in ("FP16", "FP32")]
@@ -64,9 +64,9 @@ def test_ir_equals_pytorch_on_the_parity_weights(shared, fill, tmp_path):
         for name, tensor in network.state_dict().items()
     }
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "c.pth")
-    arguments = ["--checkpoint", str(tmp_path / "c.pth"), "--output", str(tmp_path), "--size", "128x160", "--precision", "FP32"]
-    assert export.main(["lightweight-openpose", *arguments]) == 0
-    compiled = ov.Core().compile_model(tmp_path / "lightweight_openpose.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    arguments = ["--checkpoint", str(tmp_path / "c.pth"), "--output", str(tmp_path), "--input-size", "160x128"]
+    assert export.main(["lightweight-openpose", *arguments, "--precision", "FP32"]) == 0
+    compiled = core().compile_model(tmp_path / "lightweight_openpose.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     golden = np.load(shared / "golden" / "lightweight_openpose.npz")
     for got, name in zip(compiled(fill.image(128, 160)).values(), ("out2", "out3"), strict=True):
         np.testing.assert_allclose(got, golden[name], atol=1e-4)
@@ -102,7 +102,7 @@ def test_bad_input_is_one_line_and_no_file(checkpoint, tmp_path, capsys):
         (cut, [], "cut.pt"),
         (tmp_path / "nowhere.pt", [], "nowhere.pt"),
         (checkpoint, ["--width", "0.5"], "width"),
-        (checkpoint, ["--size", "60x96"], "multiples of 8"),
+        (checkpoint, ["--input-size", "96x60"], "multiples of 8"),
     ]
     for path, options, message in cases:
         assert run(path, tmp_path / "ir", *options) == 1
@@ -112,7 +112,7 @@ def test_bad_input_is_one_line_and_no_file(checkpoint, tmp_path, capsys):
     assert not (tmp_path / "ir").exists()
 
 
-def test_unwritable_output(checkpoint, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_refused(checkpoint, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert run(checkpoint, tmp_path / "file" / "ir") == 1
     assert "cannot be written" in capsys.readouterr().err
@@ -132,19 +132,26 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--size", "256"],
-        ["--size", "0x8"],
-        ["--size", "axb"],
+        ["--input-size", "256"],
+        ["--input-size", "0x8"],
+        ["--input-size", "axb"],
         ["--min-score", "2"],
         ["--min-score", "nan"],
         ["--variant", "w32"],
     ],
     ids=" ".join,
 )
-def test_wrong_usage(checkpoint, tmp_path, options):
+def test_wrong_usage_ends_with_status_2(checkpoint, tmp_path, options):
     with pytest.raises(SystemExit) as caught:
         run(checkpoint, tmp_path, *options)
     assert caught.value.code == 2
+
+
+def test_the_former_size_is_refused_with_its_value_turned_round(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(checkpoint, tmp_path, "--size", "256x456")
+    assert caught.value.code == 2
+    assert "expected width first: --input-size 456x256" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["openpose"], ["--checkpoint", "c.pt", "--output", "out"]], ids=" ".join)

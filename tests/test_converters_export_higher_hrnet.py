@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 
 import edgepose
 from converters import command, export
+from converters.files import core
 from edgepose.networks import HigherHRNet, hrnet
 from edgepose.networks.checkpoints import load_higher_hrnet
 from edgepose.networks.hrnet import HRNetConfig, Stage
@@ -37,18 +37,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def folder(small: Path) -> Path:
-    """What the converter makes of it."""
+    """The IR that the converter makes of it."""
     pytest.importorskip("onnx")
     assert run(small, small.parent / "ir", "--precision", "FP32", "--onnx") == 0
     return small.parent / "ir"
 
 
 def run(checkpoint: Path, output: Path, *options: str) -> int:
-    arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--size", "64x96", *options]
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--input-size", "96x64", *options]
     return export.main(["higher-hrnet", *arguments])
 
 
-def test_the_ir_needs_nothing_else(folder):
+def test_the_ir_runs_without_any_other_file(folder):
     assert sorted(p.name for p in folder.iterdir()) == [f"{NAME}.{suffix}" for suffix in ("bin", "onnx", "xml", "yaml")]
     for suffix in ("xml", "onnx"):
         estimator = edgepose.PoseEstimator(folder / f"{NAME}.{suffix}")
@@ -65,7 +65,7 @@ def test_the_graph_makes_final_maps_of_both_outputs(small, folder):
     with torch.inference_mode():
         coarse, fine = (output[0].numpy() for output in network(torch.from_numpy(x)))
     finer = np.stack([cv2.resize(plane, (32, 48), interpolation=cv2.INTER_LINEAR) for plane in coarse])
-    compiled = ov.Core().compile_model(folder / f"{NAME}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(folder / f"{NAME}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (maps,) = compiled(x).values()
     assert maps.shape == (1, 34, 48, 32)
     np.testing.assert_allclose(maps[0, :17], (finer[:17] + fine) / 2, atol=1e-4 * np.abs(fine).max())
@@ -89,7 +89,7 @@ def test_bad_input_is_one_line_and_no_file(small, tmp_path, capsys):
         (tmp_path / "other.pth", [], "missing"),
         (tmp_path / "nowhere.pth", [], "nowhere.pth"),
         (small, ["--variant", "w48"], "the file is of HigherHRNet-W8, the network is HigherHRNet-W48"),
-        (small, ["--size", "100x96"], "multiples of 32"),
+        (small, ["--input-size", "96x100"], "multiples of 32"),
     ]
     for path, options, message in cases:
         assert run(path, tmp_path / "ir", *options) == 1

@@ -16,7 +16,7 @@ from edgepose.zoo.registry import to_yaml
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--size", "64x64"]
+SMALL = ["--input-size", "64x64"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def convert(variant: str, checkpoint: Path, output: Path, *options: str) -> int:
     return export.main(["hrnet", *arguments])
 
 
-def test_the_ir_needs_nothing_else(compact, tmp_path, capsys):
+def test_the_ir_runs_without_any_other_file(compact, tmp_path, capsys):
     assert convert("w32-compact", compact, tmp_path / "ir", "--onnx") == 0
     assert capsys.readouterr().out.count("differs from PyTorch by max") == 4  # two files, on noise and on a photo
     names = [f"hrnet_w32_compact.{suffix}" for suffix in ("bin", "onnx", "xml", "yaml")]
@@ -57,7 +57,7 @@ def test_another_network_is_refused(compact, tmp_path, capsys):
 
 
 def test_sides_are_multiples_of_the_deepest_stride(compact, tmp_path, capsys):
-    assert convert("w32-compact", compact, tmp_path / "ir", "--size", "64x48") == 1
+    assert convert("w32-compact", compact, tmp_path / "ir", "--input-size", "48x64") == 1
     assert "multiples of 32" in capsys.readouterr().err
     assert not (tmp_path / "ir").exists()
 

@@ -257,7 +257,7 @@ def by_ap(default) -> AccuracyGate:
 
 
 @pytest.mark.parametrize(("candidate", "passed"), [(29.01, True), (28.9, False), (31.0, True), (float("nan"), False)])
-def test_the_gate_stands_at_one_point_of_ap(by_ap, candidate, passed):
+def test_a_loss_of_one_point_of_ap_passes_and_more_does_not(by_ap, candidate, passed):
     assert by_ap.judge(reached(30.0), reached(candidate)).passed is passed
 
 

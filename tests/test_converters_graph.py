@@ -5,6 +5,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from converters.files import core
 from converters.int8.graph import batch_normalisations, channels_first, transpositions, with_constant_statistics
 from edgepose.errors import InputError
 
@@ -12,7 +13,7 @@ RANDOM = np.random.default_rng(5)
 
 
 def run(network: ov.Model, tensor: np.ndarray) -> np.ndarray:
-    return next(iter(ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())).copy()
+    return next(iter(core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())).copy()
 
 
 def channels_last(value: ov.Output, channels: int, *, norm_axes: tuple[int, ...] | None) -> ov.Output:
@@ -100,6 +101,6 @@ def test_axes_that_are_computed_are_left_alone():
     assert transpositions(channels_first(given)) == 1
 
 
-def test_no_inputs_are_a_clear_error():
+def test_no_inputs_are_refused():
     with pytest.raises(InputError, match="nothing to calibrate on"):
         with_constant_statistics(network(norm_axes=(0, 1, 2)), [])

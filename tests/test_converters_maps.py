@@ -73,7 +73,7 @@ def test_a_move_by_a_cell_is_seen_in_maps_however_smooth(axis, cells, sigma, lea
     assert found.moved == pytest.approx(1, abs=0.4)
 
 
-def test_another_scale_of_one_channel_shows():
+def test_another_scale_of_one_channel_is_seen():
     found = compare_maps(MAPS, with_heatmaps(lambda maps: one(maps, 3, 0.7 * maps[:, 3])))
     assert found.low == pytest.approx(0.7, abs=1e-4)
     assert found.least > 0.8
@@ -117,6 +117,6 @@ def test_maps_of_other_shapes_are_refused():
         compare_maps(MAPS, MAPS[:1])
 
 
-def test_kinds_of_channels():
+def test_channels_are_divided_into_kinds():
     assert [len(range(*kind.indices(57))) for kind in kinds(57)] == [18, 1, 38]
     assert kinds(17) == [slice(0, 17)]

@@ -9,6 +9,7 @@ from openvino import opset13 as ops
 
 pytest.importorskip("nncf")
 
+from converters.files import core
 from converters.int8.nncf import Recipe, quantise
 
 
@@ -45,10 +46,10 @@ def test_headroom_widens_the_ranges_of_activations_alone():
 def test_more_headroom_clips_less():
     tensors = [np.random.default_rng(seed).normal(size=(1, 3, 16, 16)).astype(np.float32) for seed in range(4)]
     strong = 2 * tensors[0]
-    exact = ov.Core().compile_model(network(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(strong)[0]
+    exact = core().compile_model(network(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(strong)[0]
     errors = []
     for factor in (1.0, 2.0):
         quantised = quantise(network(), tensors, Recipe(headroom=factor, bias_correction=False))
-        compiled = ov.Core().compile_model(quantised, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = core().compile_model(quantised, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         errors.append(float(np.square(compiled(strong)[0] - exact).mean()))
     assert errors[1] < errors[0]

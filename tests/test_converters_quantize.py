@@ -41,7 +41,7 @@ def run(model: str | Path, images: Path, output: Path, *options: str) -> int:
 
 
 @pytest.mark.slow
-def test_the_default_model_passes_and_needs_nothing_else(tmp_path, capsys):
+def test_the_default_model_passes_and_runs_without_any_other_file(tmp_path, capsys):
     data = pytest.importorskip("skimage.data")
     (tmp_path / "photos").mkdir()
     photo = np.ascontiguousarray(data.astronaut()[..., ::-1])
@@ -114,7 +114,7 @@ def test_bad_input_is_one_line_and_no_file(images, tmp_path, capsys, model, opti
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_that_are_not_there(tiny, tmp_path, capsys):
+def test_pictures_that_are_not_there_are_named(tiny, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("no folder")
     for folder, message in (("empty", "no images"), ("nowhere", "nowhere"), ("file", "a folder of images")):
@@ -130,7 +130,7 @@ def test_a_picture_that_does_not_decode_is_named(tiny, images, tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
-def test_calibration_pictures_that_do_not_do_are_named(tiny, images, tmp_path, capsys):
+def test_calibration_pictures_that_cannot_serve_are_named(tiny, images, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "0.png").write_bytes(b"not a picture")
@@ -157,7 +157,7 @@ multiple: 8
 
 
 @pytest.mark.parametrize("program", [quantize, fold])
-def test_annotations_without_people_to_calibrate_on_are_a_clear_error(images, tmp_path, capsys, program):
+def test_annotations_without_people_to_calibrate_on_are_refused(images, tmp_path, capsys, program):
     model = tiny_models.save(tmp_path, (17,), description=TOP_DOWN)
     listed = [{"id": index, "file_name": f"{index}.png"} for index in range(3)]
     person = {"image_id": 2, "category_id": 1, "keypoints": [40, 40, 2] * 17, "num_keypoints": 17, "area": 900.0, "iscrowd": 0}
@@ -218,7 +218,7 @@ def test_the_model_is_never_written_over(tiny, images, tmp_path, monkeypatch, ca
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_wrong_usage(tiny, images, tmp_path, options):
+def test_wrong_usage_ends_with_status_2(tiny, images, tmp_path, options):
     with pytest.raises(SystemExit) as caught:
         run(tiny, images, tmp_path / "out", *options)
     assert caught.value.code == 2

@@ -109,7 +109,7 @@ def test_an_ignored_scope_that_is_not_there_is_refused(recipe):
         quantise(network(), TENSORS, recipe)
 
 
-def test_no_inputs_are_a_clear_error():
+def test_no_inputs_are_refused():
     with pytest.raises(InputError, match="nothing to calibrate on"):
         quantise(network(), [], Recipe())
 

@@ -56,6 +56,6 @@ def test_as_many_inputs_of_one_shape_are_compared(monkeypatch):
     assert set(compared) == {sensitivity.RANKING_INPUTS} == {32}
 
 
-def test_no_inputs_are_a_clear_error():
+def test_no_inputs_are_refused():
     with pytest.raises(InputError, match="nothing to calibrate on"):
         by_sensitivity(network(), [], Recipe())

@@ -68,6 +68,30 @@ def test_a_top_down_model_is_calibrated_on_annotated_people(top_down, astronaut,
     assert len(prepared(top_down, astronaut, tmp_path / "out", *options, "--subset", "2").tensors) == 2
 
 
+def test_a_size_for_every_picture_is_width_x_height(top_down, astronaut, tmp_path):
+    of_trial = prepared(top_down, astronaut, tmp_path / "out", "--input-size", "64x96")
+    assert of_trial.size == (96, 64)
+    assert {tensor.shape for tensor in of_trial.tensors} == {(1, 3, 96, 64)}
+
+
+@pytest.mark.parametrize("size", ["64", "0x96", "64x96x3"])
+def test_what_is_no_size_is_wrong_usage(top_down, astronaut, tmp_path, size):
+    with pytest.raises(SystemExit) as caught:
+        prepared(top_down, astronaut, tmp_path / "out", "--input-size", size)
+    assert caught.value.code == 2
+
+
+def test_a_size_that_the_network_cannot_take_is_refused(top_down, astronaut, tmp_path):
+    with pytest.raises(InputError, match="--input-size is 60x96; expected multiples of"):
+        prepared(top_down, astronaut, tmp_path / "out", "--input-size", "60x96")
+
+
+def test_the_former_size_is_refused_with_its_value_turned_round(top_down, astronaut, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        prepared(top_down, astronaut, tmp_path / "out", "--size", "256x456")
+    assert "--input-size 456x256" in capsys.readouterr().err
+
+
 def test_photos_without_people_are_refused(top_down, tmp_path):
     (tmp_path / "empty").mkdir()
     cv2.imwrite(str(tmp_path / "empty" / "grey.png"), np.full((80, 120, 3), 128, np.uint8))

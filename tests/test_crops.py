@@ -63,7 +63,7 @@ def test_a_box_lies_in_the_middle_and_fills_four_fifths():
     np.testing.assert_allclose(wide[0], [192 * 0.1, 192 * 0.9])
 
 
-def test_back_is_the_inverse_of_there():
+def test_to_frame_is_the_inverse_of_the_crop():
     given = boxes(25).astype(np.float32)
     crops = fit_crops(given, 256, 192)
     points = np.random.default_rng(5).uniform(0, 1500, (25, 17, 2))
@@ -73,7 +73,7 @@ def test_back_is_the_inverse_of_there():
     assert back.dtype == np.float32
 
 
-def test_nobody():
+def test_nobody_has_no_crops():
     crops = fit_crops(np.empty((0, 4), np.float32), 256, 192)
     assert crops.matrices.shape == (0, 2, 3)
     assert crops.to_frame(np.empty((0, 17, 2), np.float32)).shape == (0, 17, 2)

@@ -13,7 +13,7 @@ from synthetic.scenes import make_scene
 
 import edgepose
 from edgepose import decode_poses
-from edgepose.decoding import crowding
+from edgepose.decoding import log_filter
 from edgepose.decoding.paf_grouping import MAX_PEOPLE
 from edgepose.decoding.paf_peaks import MAX_PEAKS
 
@@ -37,7 +37,7 @@ def compare(keypoints: np.ndarray, poses: np.ndarray, ratio: int = 4) -> list[tu
 
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_golden_parity(shared, name, dtype):
+def test_people_are_those_of_the_reference(shared, name, dtype):
     """Table of differences over all six files: none. 594 keypoints, each found or missing alike, at the same pixel."""
     golden = np.load(shared / "golden" / f"decode_{name}.npz")
     decoded = decode_poses(golden["heatmaps"].astype(dtype), golden["pafs"].astype(dtype))
@@ -122,8 +122,8 @@ def test_input_of_any_layout_is_read_and_never_written():
         np.testing.assert_array_equal(decoded.keypoints, expected.keypoints)
 
 
-def test_noise_is_bounded_and_said(caplog, monkeypatch):
-    monkeypatch.setattr(crowding, "PAUSE_S", 0)
+def test_the_people_in_noise_are_bounded_and_logged(caplog, monkeypatch):
+    monkeypatch.setattr(log_filter, "PAUSE_S", 0)
     random = np.random.default_rng(0)
     with caplog.at_level(logging.WARNING):
         decoded = decode_poses(
@@ -145,7 +145,7 @@ def test_bad_values_hurt_only_their_surroundings(bad):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3)])
-def test_smallest_maps(size):
+def test_maps_of_one_cell_are_decoded(size):
     heatmaps, pafs = np.ones((19, *size), np.float32), np.ones((38, *size), np.float32)
     assert decode_poses(heatmaps, pafs).keypoints.shape[1:] == (18, 2)
 
@@ -162,20 +162,20 @@ BAD = [
 
 
 @pytest.mark.parametrize(("heatmaps", "pafs", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_wrong_maps(heatmaps, pafs, message):
+def test_wrong_maps_are_refused(heatmaps, pafs, message):
     with pytest.raises(edgepose.InputError, match=message) as caught:
         decode_poses(heatmaps, pafs)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ratio", [0, -1, 17, 2.5])
-def test_wrong_ratio(ratio):
+def test_a_wrong_ratio_is_refused(ratio):
     with pytest.raises(edgepose.InputError, match="upsample_ratio"):
         decode_poses(np.zeros((19, 4, 4), np.float32), np.zeros((38, 4, 4), np.float32), upsample_ratio=ratio)
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1, float("nan"), float("inf")])
-def test_wrong_threshold(threshold):
+def test_a_wrong_threshold_is_refused(threshold):
     with pytest.raises(edgepose.InputError, match="peak_threshold is"):
         decode_poses(np.zeros((19, 4, 4), np.float32), np.zeros((38, 4, 4), np.float32), peak_threshold=threshold)
 

@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: short, whole, and with links that lead somewhere."""
+"""The README and the pages of docs/: short, whole, with links that lead somewhere, and true of the code."""
 
 from __future__ import annotations
 
@@ -83,6 +83,18 @@ def test_descriptions_of_models_are_right() -> None:
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert {from_yaml("mine", block, "models.md").decoder for block in blocks} == set(DECODERS)
+
+
+def test_tests_import_nothing_from_benchmarks() -> None:
+    modules = {"benchmarks", *(file.stem for file in (ROOT / "benchmarks").glob("*.py"))}
+    for file in (ROOT / "tests").glob("**/*.py"):
+        imported = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+        assert not imported & modules, file
 
 
 @pytest.mark.parametrize("skeleton", [edgepose.OPENPOSE18, edgepose.COCO17], ids=lambda skeleton: skeleton.name)

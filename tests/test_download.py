@@ -14,63 +14,15 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from model_server import BIN, XML, Server
 
 from edgepose.errors import DownloadError
 from edgepose.zoo import download, registry
 from edgepose.zoo.registry import ModelFile
-
-XML = b"<net/>" * 50_000
-BIN = bytes(range(256)) * 1_000
-
-
-class Server(ThreadingHTTPServer):
-    """Answers `/HOW/NAME` in the way that HOW says, and notes what it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.requests: list[str] = []
-        self.asked = threading.Semaphore(0)
-        self.gate = threading.Event()  # what `gated` and `stall` wait for
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.requests.append(self.path)
-        self.server.asked.release()
-        how, name = self.path.strip("/").split("/")
-        body = {"net.xml": XML, "net.bin": BIN}[name]
-        if how == "redirect":
-            self.send_response(302)
-            self.send_header("Location", "http://u:SECRET@127.0.0.1:1/x?X-Amz-Signature=SECRET")
-            self.end_headers()
-            return
-        if how == "gated":
-            self.server.gate.wait(10)
-        self.send_response(404 if how == "missing" else 503 if how == "busy" else 200)
-        if how not in ("endless", "short"):
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        half = body[: len(body) // 2]
-        bodies = {"truncated": half, "stall": half, "short": body[:-1], "wrong": bytes(len(body))}
-        try:
-            self.wfile.write(bodies.get(how, body))
-            for _ in range(500 if how == "endless" else 0):  # 32 MB: a test that fails should not fill the disk
-                self.wfile.write(bytes(1 << 16))
-        except ConnectionError:  # the client has had enough
-            self.close_connection = True
-        if how == "stall":
-            self.server.gate.wait(10)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -159,7 +111,7 @@ def test_what_an_interrupted_process_left_is_overwritten(mirror: Path, folder: P
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha256-prefix"])
-def test_every_kind_of_checksum(server: Server, algorithm: str) -> None:
+def test_every_kind_of_checksum_is_compared(server: Server, algorithm: str) -> None:
     digits = hashlib.new(algorithm.removesuffix("-prefix"), XML).hexdigest()[: 8 if "prefix" in algorithm else None]
     download.fetch(changed(f"{server.url}/good", checksum=f"{algorithm}:{digits}"))
     wrong = changed(f"{server.url}/good", name="other.xml", checksum=f"{algorithm}:{digits[:-1]}x")
@@ -178,7 +130,9 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("how", FAILURES)
-def test_what_a_server_may_do(server: Server, folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_server_does_wrong_is_told_and_leaves_no_file(
+    server: Server, folder: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download, "READ_TIMEOUT_S", 0.2)
     told = refused(model(f"{server.url}/{how}"), f"^cannot fetch net.xml: {re.escape(server.url)}{FAILURES[how]}")
     assert told.endswith(f"put it into {folder} (EDGEPOSE_MODELS) or set EDGEPOSE_MIRROR to a folder or base URL that has it")
@@ -191,7 +145,7 @@ def test_a_file_of_unknown_size_is_cut_off_too(server: Server, monkeypatch: pyte
     refused(changed(f"{server.url}/endless", size=None, name="net.bin"), "has more than the 1000000 bytes expected")
 
 
-def test_a_host_that_cannot_be_reached() -> None:
+def test_a_host_that_cannot_be_reached_is_named() -> None:
     with socket.socket() as taken:  # bound, but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -205,7 +159,7 @@ def test_a_file_without_a_checksum_is_not_downloaded(server: Server, folder: Pat
     assert (server.requests, folder.exists()) == ([], False)
 
 
-def test_a_file_without_an_address() -> None:
+def test_a_file_without_an_address_is_not_fetched() -> None:
     refused(model(None), "cannot fetch net.xml: it has no public address; without internet, put it into")
     refused(replace(model(None), files=()), "net has no files to fetch")
 
@@ -271,7 +225,7 @@ def test_the_shared_mirror_has_the_small_model(shared: Path, folder: Path, monke
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a file that is on a full disk")
-def test_a_full_disk(server: Server, folder: Path) -> None:
+def test_a_full_disk_is_told_and_leaves_no_file(server: Server, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "net.xml.part").symlink_to("/dev/full")
     message = refused(model(f"{server.url}/good"), rf"^cannot write to {re.escape(str(folder))} \(No space left on device\)")
@@ -279,13 +233,13 @@ def test_a_full_disk(server: Server, folder: Path) -> None:
     assert visible(folder) == []
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("EDGEPOSE_MODELS", str(tmp_path / "file" / "models"))
     refused(model(None), rf"^cannot write to {re.escape(str(tmp_path))}/file/models \(Not a directory\)")
 
 
-def test_a_folder_without_permission(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_permission_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object, **__: object) -> None:  # a mode does not stop root, as whom tests may run
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

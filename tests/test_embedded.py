@@ -65,7 +65,7 @@ def test_it_finds_the_astronaut_and_nobody_else(model):
         assert np.hypot(*(found[name] - place)) < 40, name
 
 
-def test_it_is_better_than_nothing_on_real_photos(shared):
+def test_it_finds_people_on_most_real_photos(shared):
     from edgepose.media.images import read_image
 
     estimator = edgepose.PoseEstimator()

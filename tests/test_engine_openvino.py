@@ -1,11 +1,9 @@
+"""Networks on OpenVINO: their pre-processing, their shapes, and what is refused."""
+
 from __future__ import annotations
 
-import gc
-import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -13,8 +11,9 @@ import pytest
 import tiny_models
 
 import edgepose
+from converters.files import core
 from edgepose.engines import openvino as engine_module
-from edgepose.engines.openvino import OpenVINOEngine, described, read_network, remove_oldest
+from edgepose.engines.openvino import OpenVINOEngine, described, read_network
 from edgepose.zoo.registry import from_yaml, to_yaml
 
 MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
@@ -23,7 +22,7 @@ MODEL = from_yaml("tiny", tiny_models.DESCRIPTION, "tests")
 def plain(network: ov.Model, tensor: np.ndarray) -> list[np.ndarray]:
     """The network on a float tensor, without any pre-processing of ours."""
     network.reshape(list(tensor.shape))
-    return list(ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())
+    return list(core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(tensor).values())
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -77,14 +76,12 @@ def test_threads_share_an_engine():
     expected = [engine.infer(image)[0] for image in images]
     wrong = []
 
-    def work(order):
+    def work(seed):
+        order = np.random.default_rng(seed).permutation(24)
         wrong.extend(i for i in order if not np.array_equal(engine.infer(images[i])[0], expected[i]))
 
-    threads = [threading.Thread(target=work, args=(np.random.default_rng(n).permutation(24),)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
     assert wrong == []
 
 
@@ -112,11 +109,20 @@ def test_rt_info_describes_a_model(tmp_path):
     assert described(tiny_models.network(), Path("tiny.xml")) is None
 
 
-def test_onnx_suffix_and_others():
-    with pytest.raises(edgepose.ModelError, match=r"no model file .* \.xml, \.onnx, \.pb"):
-        read_network(Path("model.pth"))
-    with pytest.raises(edgepose.ModelError, match="there is no model file"):
-        read_network(Path("nowhere.onnx"))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tiny.pth", r"no model file .* \.xml, \.onnx, \.pb"),
+        ("nowhere.onnx", "there is no model file"),
+        ("tiny.onnx", "cannot be read as a model"),
+        ("tiny.pb", "cannot be read as a model"),
+    ],
+)
+def test_what_is_no_model_file_is_refused(tmp_path, name, message):
+    for suffix in ("pth", "onnx", "pb"):
+        (tmp_path / f"tiny.{suffix}").write_bytes(b"no model at all" * 100)
+    with pytest.raises(edgepose.ModelError, match=message):
+        read_network(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +136,7 @@ def test_onnx_suffix_and_others():
     ],
     ids=["not xml", "empty", "truncated xml", "no bin", "truncated bin"],
 )
-def test_broken_files(tmp_path, damage, message):
+def test_broken_files_are_refused_in_one_line(tmp_path, damage, message):
     path = tiny_models.save(tmp_path)
     damage(path)
     with pytest.raises(edgepose.ModelError, match=message) as caught:
@@ -138,43 +144,35 @@ def test_broken_files(tmp_path, damage, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["garbage.onnx", "garbage.pb"])
-def test_garbage_in_other_formats(tmp_path, name):
-    (tmp_path / name).write_bytes(b"no model at all" * 100)
-    with pytest.raises(edgepose.ModelError, match="cannot be read as a model"):
-        read_network(tmp_path / name)
-
-
-def test_two_inputs_are_refused():
-    with pytest.raises(edgepose.ModelError, match="expected one, NCHW with three channels"):
-        OpenVINOEngine(tiny_models.network(inputs=2), MODEL)
-
-
-def test_layout_that_does_not_fit_is_refused():
-    with pytest.raises(edgepose.ModelError, match="does not fit its description"):
-        OpenVINOEngine(tiny_models.network(layout="NHWC"), MODEL)
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [({"inputs": 2}, "expected one, NCHW with three channels"), ({"layout": "NHWC"}, "does not fit its description")],
+)
+def test_a_network_that_does_not_fit_its_description_is_refused(network, message):
+    with pytest.raises(edgepose.ModelError, match=message):
+        OpenVINOEngine(tiny_models.network(**network), MODEL)
 
 
 @pytest.mark.parametrize("device", ["NPU.7", "TOASTER", ""])
-def test_absent_device(device):
+def test_an_absent_device_is_refused(device):
     with pytest.raises(edgepose.DeviceError, match=r"OpenVINO finds here: .*CPU"):
         OpenVINOEngine(tiny_models.network(), MODEL, device=device)
 
 
-def test_a_processor_that_is_not_there(monkeypatch):
+def test_an_absent_processor_is_refused(monkeypatch):
     class OfNoProcessor:
         available_devices = ("GPU",)
 
         def get_property(self, device: str, name: str) -> str:
             raise RuntimeError(f"no plugin for {device} to ask for {name}")
 
-    monkeypatch.setattr(engine_module, "_core", OfNoProcessor)
+    monkeypatch.setattr(engine_module, "core", OfNoProcessor)
     with pytest.raises(edgepose.DeviceError, match="there is no device 'CPU'; OpenVINO finds here: GPU"):
         OpenVINOEngine(tiny_models.network(), MODEL)
 
 
 @pytest.mark.parametrize(("option", "word"), [({"threads": 0}, "threads is 0"), ({"streams": -1}, "streams is -1")])
-def test_counts_below_one(option, word):
+def test_counts_below_one_are_refused(option, word):
     with pytest.raises(edgepose.InputError, match=word):
         OpenVINOEngine(tiny_models.network(), MODEL, **option)
 
@@ -201,19 +199,19 @@ def test_a_quantised_network_runs_in_floats_where_int8_cannot_be_compiled(tmp_pa
     usual = OpenVINOEngine(read_network(tmp_path / "tiny.xml"), model, precision="f32").infer(picture)
 
     network_again = read_network(tmp_path / "tiny.xml")
-    core, tried = engine_module._core(), []
+    usual_core, tried = engine_module.core(), []
 
     class OfAnOldProcessor:
-        available_devices = core.available_devices
-        get_property = core.get_property
+        available_devices = usual_core.available_devices
+        get_property = usual_core.get_property
 
         def compile_model(self, network: ov.Model, device: str, properties: dict[str, object]) -> ov.CompiledModel:
             tried.append(properties.get("LP_TRANSFORMS_MODE"))
             if tried[-1] is None:
                 raise RuntimeError("object is not initialized")
-            return core.compile_model(network, device, properties)
+            return usual_core.compile_model(network, device, properties)
 
-    monkeypatch.setattr(engine_module, "_core", OfAnOldProcessor)
+    monkeypatch.setattr(engine_module, "core", OfAnOldProcessor)
     engine = OpenVINOEngine(network_again, model, precision="f32")
     for there, here in zip(usual, engine.infer(picture), strict=True):
         np.testing.assert_allclose(here, there, atol=0.02)  # INT8 may round otherwise, by a step of 0.002 in three channels
@@ -222,175 +220,3 @@ def test_a_quantised_network_runs_in_floats_where_int8_cannot_be_compiled(tmp_pa
     plain = OpenVINOEngine(tiny_models.network(), model)
     with pytest.raises(edgepose.ModelError, match="object is not initialized"):
         plain.infer(picture)
-
-
-def test_the_oldest_compiled_networks_go_first(tmp_path):
-    for index, name in enumerate(("old", "older", "new")):
-        (tmp_path / name).write_bytes(bytes(100))
-        os.utime(tmp_path / name, (1000, (2000, 1000, 3000)[index]))
-    remove_oldest(tmp_path, 300)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "old", "older"]
-    remove_oldest(tmp_path, 250)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "old"]
-    remove_oldest(tmp_path, 0)
-    assert list(tmp_path.iterdir()) == []
-
-
-def idle(engine: OpenVINOEngine) -> list[Any]:
-    """The requests that wait to be used, of the only shape there is; each there once."""
-    ((_, free),) = engine._compiled.values()
-    assert len(set(map(id, free))) == len(free)
-    return free
-
-
-def interrupt_once(monkeypatch, method: str, error: BaseException) -> None:
-    """Let the next call of a method of the requests end in an error, after all that it does."""
-    original, errors = getattr(engine_module._Request, method), [error]
-
-    def changed(self, *args):
-        answer = original(self, *args)
-        if errors:
-            raise errors.pop()
-        return answer
-
-    monkeypatch.setattr(engine_module._Request, method, changed)
-
-
-def test_threads_may_ask_for_the_same_result(monkeypatch):
-    engine = OpenVINOEngine(tiny_models.network(), MODEL)
-    images = np.random.default_rng(1).integers(0, 256, (6, 1, 16, 24, 3), np.uint8)
-    expected = [engine.infer(image) for image in images]
-    everybody = threading.Barrier(4)
-    original = engine_module._Request.wait
-
-    def wait(self, count):
-        outputs = original(self, count)
-        threading.Event().wait(0.001)  # So that the others come in the middle.
-        return outputs
-
-    monkeypatch.setattr(engine_module._Request, "wait", wait)
-
-    def ask(pending: engine_module.Pending) -> list[np.ndarray]:
-        everybody.wait(20)
-        return pending.result()
-
-    with ThreadPoolExecutor(4) as pool:
-        for _ in range(5):
-            for image, outputs in zip(images, expected, strict=True):
-                pending, beside = engine.submit(image), engine.submit(images[0])
-                got = [future.result() for future in [pool.submit(ask, pending) for _ in range(4)]]
-                assert len({id(answer) for answer in got}) == 1
-                np.testing.assert_array_equal(got[0][0], outputs[0])
-                np.testing.assert_array_equal(beside.result()[0], expected[0][0])
-                assert len(idle(engine)) == 2
-
-
-def test_a_run_that_nobody_asks_for_gives_its_request_back():
-    engine = OpenVINOEngine(tiny_models.network(), MODEL)
-    images = np.random.default_rng(2).integers(0, 256, (20, 1, 320, 480, 3), np.uint8)
-    expected = engine.infer(images[-1])
-    for image in images:
-        engine.submit(image)  # Dropped as it runs.
-    assert len(idle(engine)) <= 2
-    np.testing.assert_array_equal(engine.infer(images[-1])[0], expected[0])
-    pending = [engine.submit(image) for image in images]
-    del pending
-    assert len(idle(engine)) == 20
-    for image in images:
-        engine.submit(image)
-        np.testing.assert_array_equal(engine.infer(images[-1])[0], expected[0])
-    assert len(idle(engine)) == 20
-
-
-@pytest.mark.parametrize("method", ["wait", "start"])
-def test_who_is_interrupted_harms_nobody(monkeypatch, method):
-    engine = OpenVINOEngine(tiny_models.network(), MODEL)
-    images = np.random.default_rng(3).integers(0, 256, (2, 1, 320, 480, 3), np.uint8)
-    expected = [engine.infer(image) for image in images]
-    interrupt_once(monkeypatch, method, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        engine.infer(images[0])
-
-    gc.collect()
-    assert len(idle(engine)) == 1
-    for _ in range(3):
-        both = [engine.submit(image) for image in images]
-        for pending, outputs in zip(both, expected, strict=True):
-            np.testing.assert_array_equal(pending.result()[0], outputs[0])
-
-
-def test_who_is_interrupted_can_ask_again(monkeypatch):
-    engine = OpenVINOEngine(tiny_models.network(), MODEL)
-    image = np.random.default_rng(4).integers(0, 256, (1, 16, 24, 3), np.uint8)
-    expected = engine.infer(image)
-    pending = engine.submit(image)
-    interrupt_once(monkeypatch, "wait", KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        pending.result()
-    engine.infer(np.zeros_like(image))  # By another request: this one is still the run's.
-    np.testing.assert_array_equal(pending.result()[0], expected[0])
-    assert len(idle(engine)) == 2
-
-
-@pytest.mark.parametrize("error", [RuntimeError("out of memory"), MemoryError("out of memory"), ValueError("out of memory")])
-def test_a_failed_run_fails_the_same_whenever_it_is_asked_and_the_engine_goes_on(monkeypatch, error):
-    engine = OpenVINOEngine(tiny_models.network(), MODEL)
-    image = np.random.default_rng(5).integers(0, 256, (1, 16, 24, 3), np.uint8)
-    expected = engine.infer(image)
-    interrupt_once(monkeypatch, "wait", error)
-    pending = engine.submit(image)
-    errors = []
-    for _ in range(3):
-        with pytest.raises(Exception, match="out of memory") as caught:
-            pending.result()
-        errors.append(caught.value)
-        assert len(idle(engine)) == 1
-    assert len(set(map(id, errors))) == 1
-    assert isinstance(errors[0], ValueError if isinstance(error, ValueError) else edgepose.ModelError)
-    np.testing.assert_array_equal(engine.infer(image)[0], expected[0])
-
-
-def test_what_cannot_be_started_gives_its_request_back(monkeypatch):
-    engine = OpenVINOEngine(tiny_models.network(), MODEL)
-    image = np.random.default_rng(6).integers(0, 256, (1, 16, 24, 3), np.uint8)
-    expected = engine.infer(image)
-    with pytest.raises(TypeError):
-        engine.infer(image.astype(np.float32))
-    gc.collect()
-    assert len(idle(engine)) == 1
-    interrupt_once(monkeypatch, "start", RuntimeError("out of memory"))
-    with pytest.raises(edgepose.ModelError, match=r"tiny failed as it ran; .* out of memory"):
-        engine.infer(image)
-    gc.collect()
-    assert len(idle(engine)) == 1
-    np.testing.assert_array_equal(engine.infer(image)[0], expected[0])
-
-
-def test_folders_in_the_cache_keep_no_old_networks(tmp_path):
-    """Plugins of OpenVINO may make some, and so may anybody else."""
-    for index, name in enumerate(("a/old", "a/b/older", "new")):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(100))
-        os.utime(path, (1000, (2000, 1000, 3000)[index]))
-    (tmp_path / "gone").symlink_to("nowhere")
-    remove_oldest(tmp_path, 299)
-    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()) == ["a/old", "new"]
-    remove_oldest(tmp_path, 0)
-    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
-
-
-def test_what_cannot_be_deleted_keeps_nothing_else(tmp_path, monkeypatch):
-    for name in "abc":
-        (tmp_path / name).write_bytes(bytes(100))
-        os.utime(tmp_path / name, (ord(name), ord(name)))
-    unlink = os.unlink
-
-    def refuse(path):
-        if path.endswith("a"):
-            raise PermissionError(path)
-        unlink(path)
-
-    monkeypatch.setattr(os, "unlink", refuse)
-    remove_oldest(tmp_path, 150)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a"]

@@ -51,7 +51,7 @@ converts = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 @converts
 @pytest.mark.parametrize("colour", ["BGR", "RGB"])
-def test_same_answers_as_openvino(tiny, colour):
+def test_answers_are_those_of_openvino(tiny, colour):
     model = registry.from_yaml("tiny", tiny_models.TOP_DOWN.replace("RGB", colour), "tests")
     network = ov.convert_model(tiny.eval(), example_input=torch.zeros(1, 3, 64, 32), input=[(-1, 3, -1, -1)])
     batch = pictures(3)
@@ -83,7 +83,7 @@ def test_batches_come_in_few_sizes(tiny, people, size):
     assert tiny.sizes[-1] == size
 
 
-def test_nobody_at_all(tiny):
+def test_a_batch_of_nobody_is_empty(tiny):
     assert TorchEngine(tiny, MODEL, device="cpu").submit(pictures(0)).result()[0].shape == (0, 17, 16, 8)
 
 
@@ -96,7 +96,7 @@ def test_padding_changes_no_answer(tiny):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "f16"])
-def test_half_precision_stays_near(tiny, precision):
+def test_half_precision_stays_near_full(tiny, precision):
     batch = pictures(2)
     exact = TorchEngine(tiny, MODEL, device="cpu").submit(batch).result()[0]
     half = TorchEngine(tiny, MODEL, device="cpu", precision=precision).submit(batch).result()[0]
@@ -105,7 +105,7 @@ def test_half_precision_stays_near(tiny, precision):
     np.testing.assert_allclose(half, exact, atol=0.05 * np.abs(exact).max())
 
 
-def test_compiled_once_a_size(monkeypatch):
+def test_a_network_is_compiled_once_a_size(monkeypatch):
     graphs = []
 
     def backend(graph, inputs):
@@ -153,12 +153,12 @@ def test_threads_share_an_engine():
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "", "CPU:3"])
-def test_absent_device(tiny, device):
+def test_an_absent_device_is_refused(tiny, device):
     with pytest.raises(edgepose.DeviceError, match=r"there is no device .*; PyTorch finds here: cpu"):
         TorchEngine(tiny, MODEL, device=device)
 
 
-def test_cuda_where_there_is_none(tiny, monkeypatch):
+def test_cuda_is_refused_where_there_is_none(tiny, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert available_devices() == ["cpu"]
@@ -170,7 +170,7 @@ def test_cuda_where_there_is_none(tiny, monkeypatch):
         edgepose.PoseEstimator("hrnet-w32", device="cuda", detector=lambda image: [])
 
 
-def test_refusals(tiny):
+def test_a_precision_and_a_network_that_do_not_fit_are_refused(tiny):
     with pytest.raises(edgepose.InputError, match="precision is 'int4'; expected one of f32, f16, bf16"):
         TorchEngine(tiny, MODEL, device="cpu", precision="int4")
     with pytest.raises(edgepose.ModelError, match="tiny cannot run on cpu") as caught:
@@ -190,7 +190,7 @@ def test_a_checkpoint_tells_its_variant(tmp_path, prefix):
         torch.testing.assert_close(read.eval()(x), network.eval()(x))
 
 
-def test_checkpoints_of_other_networks(tmp_path):
+def test_checkpoints_of_other_networks_are_refused(tmp_path):
     torch.save({"conv.weight": torch.zeros(3, 3, 1, 1)}, tmp_path / "other.pth")
     with pytest.raises(edgepose.ModelError, match="runs on PyTorch here; expected HRNet or HigherHRNet: w32, w48"):
         read_network(tmp_path / "other.pth")

@@ -34,7 +34,7 @@ def same(a: edgepose.Poses, b: edgepose.Poses) -> bool:
     return np.array_equal(a.keypoints, b.keypoints, equal_nan=True) and np.array_equal(a.scores, b.scores)
 
 
-def test_people_of_real_photos(estimator, photos):
+def test_people_of_real_photos_are_found(estimator, photos):
     found = [len(estimator(photo)) for photo in photos]
     assert found[0] >= 3  # skiers in a queue
     assert found[1] >= 8
@@ -81,7 +81,7 @@ def test_images_are_not_written_to_and_need_not_be_contiguous(estimator, photos)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)])
-def test_tiny_and_narrow_images(tmp_path, shape):
+def test_tiny_and_narrow_images_are_taken(tmp_path, shape):
     estimator = edgepose.PoseEstimator(tiny_models.save(tmp_path))
     assert isinstance(estimator(np.zeros((*shape, 3), np.uint8)), edgepose.Poses)
 
@@ -155,12 +155,12 @@ def test_a_detector_is_no_pose_model(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
-def test_options_out_of_range(tmp_path, option, message):
+def test_options_out_of_range_are_refused(tmp_path, option, message):
     with pytest.raises(edgepose.InputError, match=message):
         edgepose.PoseEstimator(tiny_models.save(tmp_path), **option)
 
 
-def test_absent_device(tmp_path):
+def test_an_absent_device_is_refused(tmp_path):
     with pytest.raises(edgepose.DeviceError, match="OpenVINO finds here"):
         edgepose.PoseEstimator(tiny_models.save(tmp_path), device="GPU.9")
 
@@ -203,7 +203,7 @@ def noise(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (100, 120, 3), np.uint8)
 
 
-def test_people_in_given_boxes(top_down):
+def test_people_are_found_in_given_boxes(top_down):
     estimator = edgepose.PoseEstimator(top_down)
     poses = estimator(noise(), boxes=BOXES)
     assert len(poses) == 3
@@ -268,7 +268,7 @@ def test_people_of_the_default_model_are_a_detector(top_down, photos, models_in_
     assert len(estimator(photos[0])) >= 3
 
 
-def test_detectors_that_are_none(tmp_path, top_down):
+def test_what_is_no_detector_is_refused(tmp_path, top_down):
     with pytest.raises(edgepose.ModelError, match="own is a top-down model; expected a detector"):
         edgepose.PoseEstimator(top_down, detector=top_down)
     with pytest.raises(edgepose.UnknownModelError):
@@ -297,7 +297,7 @@ def test_options_of_top_down_models_are_refused_by_bottom_up_ones(option, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_checkpoint_on_pytorch(tmp_path, monkeypatch):
+def test_a_checkpoint_runs_on_pytorch(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     from edgepose.networks import HRNet
 

@@ -52,7 +52,7 @@ def seer(image: np.ndarray) -> Poses:
     return Poses(KEYPOINTS[None], np.ones((1, 17), np.float32), np.array([0.9], np.float32), COCO17)
 
 
-def test_the_truth_has_all_and_nothing_has_nothing(tmp_path, content, capsys):
+def test_the_truth_has_full_ap_and_nothing_has_none(tmp_path, content, capsys):
     truth = evaluate(seer, write(tmp_path, content), tmp_path)
     assert truth.figures["AP"] == pytest.approx(100)
     assert list(truth.figures) == list(FIGURES)
@@ -80,7 +80,7 @@ def test_results_are_coco_whatever_the_skeleton(tmp_path, content):
     assert len(evaluation.results[0]["keypoints"]) == 51
 
 
-def test_max_images_and_progress(tmp_path, content):
+def test_the_first_images_alone_count_where_that_is_asked_for(tmp_path, content):
     watched = []
     evaluation = evaluate(
         seer, write(tmp_path, content), tmp_path, max_images=1, progress=lambda items: watched.extend(items) or items
@@ -90,7 +90,7 @@ def test_max_images_and_progress(tmp_path, content):
     assert evaluation.to_dict()["AP"] == 100
 
 
-def test_truth_of_real_annotations(shared):
+def test_the_truth_of_real_annotations_has_full_ap(shared):
     """Official annotations against themselves: proves matching, sizes and crowds."""
     path = shared / "data" / "eval" / "person_keypoints_eval.json"
     content = json.loads(path.read_text())
@@ -133,7 +133,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("content", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_annotations_that_are_none(tmp_path, content, message):
+def test_what_is_no_annotation_file_is_refused(tmp_path, content, message):
     with pytest.raises(edgepose.InputError, match=message):
         evaluate(seer, write(tmp_path, content), tmp_path)
 
@@ -146,7 +146,7 @@ def test_file_names_stay_below_the_folder(tmp_path, content, name):
         evaluate(seer, write(tmp_path, content), tmp_path)
 
 
-def test_no_json_and_no_file(tmp_path):
+def test_a_missing_file_and_one_without_json_are_refused(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(edgepose.InputError, match="no JSON"):
         evaluate(seer, tmp_path / "a.json", tmp_path)
@@ -154,7 +154,7 @@ def test_no_json_and_no_file(tmp_path):
         evaluate(seer, tmp_path / "b.json", tmp_path)
 
 
-def test_without_pycocotools(tmp_path, content, monkeypatch):
+def test_without_pycocotools_the_extra_is_named(tmp_path, content, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     with pytest.raises(edgepose.MissingExtraError, match=r"edgepose\[eval\]"):
         evaluate(seer, write(tmp_path, content), tmp_path)
@@ -183,7 +183,7 @@ def the_least_that_will_do(content):
 
 
 @pytest.mark.parametrize("change", [another_category, cars_as_well, number_zero, the_least_that_will_do])
-def test_annotations_of_other_kinds(tmp_path, content, change):
+def test_annotations_of_other_kinds_are_left_out(tmp_path, content, change):
     change(content)
     evaluation = evaluate(seer, write(tmp_path, content), tmp_path)
     assert evaluation.figures["AP"] == pytest.approx(100)
@@ -201,13 +201,13 @@ UNFIT = [
 
 
 @pytest.mark.parametrize(("change", "message"), [row[1:] for row in UNFIT], ids=[row[0] for row in UNFIT])
-def test_annotations_that_do_not_fit(tmp_path, content, change, message):
+def test_annotations_that_do_not_fit_are_refused(tmp_path, content, change, message):
     change(content)
     with pytest.raises(edgepose.InputError, match=message):
         evaluate(seer, write(tmp_path, content), tmp_path)
 
 
-def test_boxes_of_the_annotations(tmp_path, content):
+def test_boxes_of_the_annotations_are_given_to_the_estimate(tmp_path, content):
     extra = {**person(content), "id": 2, "num_keypoints": 0, "bbox": [0, 0, 9, 9]}
     content["annotations"] += [extra, {**extra, "id": 3, "iscrowd": 1, "num_keypoints": 5}]
     given = []

@@ -45,10 +45,10 @@ def test_buckets_are_few_hold_the_frame_and_are_the_narrowest(frame_height, fram
     [((480, 640), 496), ((427, 640), 552), ((640, 480), 280), ((1080, 1920), 656), ((768, 1366), 656), ((100, 5000), 864)],
     ids=["4:3", "3:2", "3:4", "16:9", "almost 16:9", "panorama"],
 )
-def test_usual_frames_at_height_368(frame, width):
+def test_usual_frames_at_height_368_have_the_usual_widths(frame, width):
     assert bucket_width(*frame, 368, 8) == width
 
 
-def test_a_height_that_no_network_takes():
+def test_a_height_that_no_network_takes_is_refused():
     with pytest.raises(edgepose.InputError, match="100 is not a multiple of 8"):
         bucket_width(480, 640, 100, 8)

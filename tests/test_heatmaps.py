@@ -50,7 +50,7 @@ def plain_dark(cells: np.ndarray, taps: int, sigma: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("height", "width", "sigma"), SIZES, ids=["256x192", "384x288"])
-def test_places_between_cells(height, width, sigma):
+def test_keypoints_lie_between_cells(height, width, sigma):
     random = np.random.default_rng(1)
     rim = 3 * sigma  # where the blur leaves the map, DARK is off
     places = random.uniform((rim, rim), (width - 1 - rim, height - 1 - rim), (20, 17, 2))
@@ -93,20 +93,20 @@ def test_any_map_gives_a_place_on_it_or_none(seed, height, width, refinement):
 
 @pytest.mark.parametrize("refinement", ["quarter", "dark"])
 @pytest.mark.parametrize("place", [(0, 0), (47, 63), (0, 63), (1, 30), (46, 30), (20, 1)])
-def test_on_the_rim_the_cell_itself(place, refinement):
+def test_a_keypoint_on_the_rim_is_the_cell_itself(place, refinement):
     maps = np.zeros((1, 1, 64, 48), np.float32)
     maps[0, 0, place[1], place[0]] = 0.5
     points, scores = decode_heatmaps(maps, refinement=refinement)
     assert (tuple(points[0, 0]), scores[0, 0]) == (place, 0.5)
 
 
-def test_of_equals_the_first_and_a_plateau_stays():
+def test_of_equal_cells_the_first_is_the_keypoint():
     maps = np.full((1, 1, 16, 12), 0.3, np.float32)
     assert tuple(decode_heatmaps(maps)[0][0, 0]) == (0, 0)
     assert tuple(decode_heatmaps(maps, refinement="dark")[0][0, 0]) == (0, 0)
 
 
-def test_maps_in_any_memory_layout():
+def test_maps_of_any_memory_layout_are_read():
     maps = gaussians(np.random.default_rng(3).uniform(8, 30, (2, 3, 2)), 64, 48, 2.0)
     strided = np.asfortranarray(maps)
     np.testing.assert_array_equal(decode_heatmaps(strided)[0], decode_heatmaps(maps)[0])
@@ -133,12 +133,12 @@ def test_a_mirrored_person_comes_back_to_the_same_place():
 
 
 @pytest.mark.parametrize("shape", [(17, 64, 48), (1, 17, 0, 48), (1, 17, 64, 0), (4,)])
-def test_shapes_that_are_no_heatmaps(shape):
+def test_arrays_that_are_no_heatmaps_are_refused(shape):
     with pytest.raises(edgepose.InputError, match=r"expected \(B, K, h, w\)"):
         decode_heatmaps(np.zeros(shape, np.float32))
 
 
-def test_what_does_not_fit_together():
+def test_mirrored_maps_of_another_shape_are_refused():
     maps = np.zeros((1, 17, 8, 8), np.float32)
     with pytest.raises(edgepose.InputError, match="refinement is 'third'; expected 'quarter' or 'dark'"):
         decode_heatmaps(maps, refinement="third")

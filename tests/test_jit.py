@@ -1,4 +1,4 @@
-"""Where kernels are cached, each case in a process of its own, as Numba decides when a kernel is defined."""
+"""The folder where kernels are cached; each case in a process of its own, as Numba decides when a kernel is defined."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cached(folder: Path) -> list[Path]:
     return list(folder.rglob("*.nbi"))
 
 
-def test_usual_place(tmp_path):
+def test_kernels_are_cached_in_the_usual_place(tmp_path):
     assert run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "numba")).stdout == "42\n"
     assert cached(tmp_path / "numba")
 
@@ -50,14 +50,14 @@ def nothing_usual(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the cache folder is moved by XDG_CACHE_HOME")
-def test_our_folder_where_the_usual_cannot_be_written(tmp_path, nothing_usual):
+def test_where_the_usual_place_cannot_be_written_our_folder_is_used(tmp_path, nothing_usual):
     done = run(tmp_path, **nothing_usual)
     assert (done.stdout, done.stderr) == ("42\n", "")
     assert cached(tmp_path / "home" / "edgepose")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the cache folder is moved by XDG_CACHE_HOME")
-def test_no_cache_where_nothing_can_be_written(tmp_path, nothing_usual):
+def test_where_nothing_can_be_written_kernels_run_without_a_cache(tmp_path, nothing_usual):
     (tmp_path / "home" / "edgepose").write_text("in the way")
     done = run(tmp_path, **nothing_usual)
     assert done.stdout == "42\n"

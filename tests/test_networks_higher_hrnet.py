@@ -88,7 +88,7 @@ def test_all_parameters_learn():
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
-def test_trunk_is_hrnets():
+def test_the_trunk_is_that_of_hrnet():
     with torch.device("meta"):
         own, trunk = HigherHRNet(SMALL).state_dict(), HRNetTrunk(SMALL).state_dict()
     assert list(own)[: len(trunk)] == list(trunk)
@@ -146,6 +146,6 @@ def test_the_file_tells_that_it_is_higher_hrnet(tmp_path, filled):
     assert torch.equal(network.network.final_layers[1].weight, filled.final_layers[1].weight)
 
 
-def test_unknown_variant_is_refused():
+def test_an_unknown_variant_is_refused():
     with pytest.raises(InputError, match=r"HigherHRNet variant is 'w18', expected one of: w32, w48"):
         HigherHRNet.variant("w18")

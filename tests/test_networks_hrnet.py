@@ -102,7 +102,7 @@ def test_low_blocks_save_work_below_the_high_resolution_branch_alone(low_blocks)
     assert weights[1] < weights[0]
 
 
-def test_unknown_variant_is_refused():
+def test_an_unknown_variant_is_refused():
     with pytest.raises(InputError, match=r"HRNet variant is 'w18', expected one of: w32, w48, w32-compact$"):
         HRNet.variant("w18")
 

@@ -36,7 +36,7 @@ def test_oks_is_the_mean_over_the_keypoints_that_both_have() -> None:
     assert oks(ours, theirs, area, SIGMAS) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_person_is_like_themselves() -> None:
+def test_a_person_has_a_similarity_of_one_to_themselves() -> None:
     whole = people(2, 4, missing=0.0)
     assert np.diag(oks(whole, whole, areas(whole), SIGMAS)) == pytest.approx([1, 1])
 

@@ -23,7 +23,7 @@ NOSE, NECK, RIGHT_SHOULDER, RIGHT_EAR = 0, 1, 2, 16
 
 
 def group(pafs: np.ndarray, peaks: list[np.ndarray], ratio: int = RATIO) -> tuple[list[dict[int, int]], list[float], bool]:
-    """What the kernel makes of `peaks`, 18 arrays (n, 3) in upsampled pixels: people as {keypoint: peak}, totals, overfull."""
+    """The kernel's people from `peaks`, 18 arrays (n, 3) in upsampled pixels: people as {keypoint: peak}, totals, overfull."""
     table = np.full((18, MAX_PEAKS, 5), np.nan, np.float32)
     for k, found in enumerate(peaks):
         table[k, : len(found), :3] = found
@@ -89,7 +89,7 @@ def test_three_keypoints_make_a_person_and_two_do_not():
     assert group(straight_field(limb(NECK, RIGHT_SHOULDER)), peaks)[0] == []
 
 
-def test_a_limb_against_the_field_is_none():
+def test_two_peaks_against_the_field_make_no_limb():
     peaks = no_peaks()
     for k, x in ((NECK, 90), (RIGHT_SHOULDER, 50), (3, 10)):
         peaks[k] = np.array([[x, 40, 0.9]], np.float32)
@@ -165,7 +165,7 @@ def test_bad_values_in_the_fields_only_cost_limbs(people, value):
     assert len(decoded.confidence) <= MAX_PEOPLE
 
 
-def test_a_person_at_each_edge():
+def test_a_person_at_each_edge_is_found():
     """Samples whose taps lie beyond the map take the cells at its edge."""
     ends = [((0.2, 0.2), (28.9, 0.2)), ((0.2, 18.9), (28.9, 18.9)), ((0.2, 2.2), (0.2, 17.1)), ((28.9, 2.2), (28.9, 17.1))]
     keypoints = np.array([np.linspace(start, end, 18) for start, end in ends], np.float32)

@@ -80,7 +80,7 @@ def test_a_gaussian_has_one_peak_where_it_is(x, y, sigma, height):
     assert np.abs(refined - (x, y)).max() < tolerance
 
 
-def test_without_the_filter_smooth_maps_have_no_more_peaks():
+def test_the_filter_costs_smooth_maps_no_peak():
     """The cells that are passed over hold no peak on maps like a network's: all of the surface's are found."""
     rows, columns = np.mgrid[:40, :60].astype(np.float32)
     random = np.random.default_rng(3)
@@ -98,7 +98,7 @@ def test_without_the_filter_smooth_maps_have_no_more_peaks():
 
 
 @pytest.mark.parametrize("name", ["00_000000133969", "01_000000208363", "07_000000085682"])
-def test_on_real_maps_the_filter_passes_over_nothing(shared, name):
+def test_the_filter_costs_real_maps_no_peak(shared, name):
     """A neighbour may be a third higher than a peak's cell; in the maps of a network it is hardly higher at all."""
     heatmaps = np.load(shared / "golden" / f"decode_{name}.npz")["heatmaps"][:18].astype(np.float32)
     for heatmap, peaks in zip(heatmaps, plain_decoder.find_peaks(plain_decoder.upsample(heatmaps, 4), 0), strict=True):

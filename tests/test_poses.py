@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused(fields, message):
         Poses(**fields)
 
 
-def test_indexing():
+def test_indices_give_poses():
     poses = some(3, ids=[7, 8, 9])
     assert len(poses[0]) == len(poses[-1]) == len(poses[np.int64(1)]) == 1
     assert poses[-1].ids.tolist() == [9]
@@ -112,7 +112,7 @@ def test_whatever_else_is_refused_as_an_index(index, count):
     assert "\n" not in str(caught.value)
 
 
-def test_empty():
+def test_empty_poses_have_all_shapes():
     for skeleton in (OPENPOSE18, COCO17):
         nobody = Poses.empty(skeleton)
         assert (len(nobody), nobody.boxes.shape, list(nobody)) == (0, (0, 4), [])
@@ -193,7 +193,7 @@ def test_to_coco_has_17_points_and_zeros_for_the_missing(skeleton):
         json.dumps(result, allow_nan=False)
 
 
-def test_to_openpose():
+def test_to_openpose_has_18_points_and_zeros_for_the_missing():
     poses = some(2, ids=[5, 6])
     content = poses.to_openpose()
     assert content["version"] == 1.3

@@ -132,7 +132,7 @@ PROGRAMS: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
         _checkpoint,
         [
             "-m", "converters.export", "lightweight-openpose", "--checkpoint", "checkpoint.pt", "--width", "0.25",
-            "--size", "64x96", "--photos", "photos/a.png", "--output", "out",
+            "--input-size", "96x64", "--photos", "photos/a.png", "--output", "out",
         ],
         "torch",
     ),

@@ -32,7 +32,7 @@ def parse(**changes: object) -> Model:
     return registry.parse("mine", {**POSE, **changes}, "mine.yaml")
 
 
-def test_the_zoo_has_what_it_promises() -> None:
+def test_the_zoo_has_the_models_of_its_table() -> None:
     assert registry.names() == [
         "lightweight-openpose-075",
         "lightweight-openpose-075-int8",
@@ -141,7 +141,7 @@ def test_the_fields_needed_to_run_are_enough() -> None:
     assert (model.outputs, model.files, model.person_label, model.ap) == ((), (), None, None)
 
 
-def test_files_are_read() -> None:
+def test_the_files_of_a_model_are_read() -> None:
     model = parse(files=[{"name": "a.xml", "size": 3, "checksum": "sha256-prefix:0123abcd"}, {"name": "a.bin"}])
     assert model.files == (ModelFile("a.xml", size=3, checksum="sha256-prefix:0123abcd"), ModelFile("a.bin"))
 
@@ -215,7 +215,7 @@ def test_a_detector_has_a_person_label_and_no_skeleton() -> None:
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_yaml_round_trip(name: str) -> None:
+def test_yaml_is_read_back_as_it_was(name: str) -> None:
     model = registry.get(name)
     assert registry.from_yaml(name, registry.to_yaml(model), "rt_info") == model
 
@@ -241,7 +241,7 @@ def test_yaml_has_only_what_is_given() -> None:
     ],
     ids=["empty", "list", "broken", "code", "no date", "nested", "control", "recursive", "aliases", "huge"],
 )
-def test_text_that_describes_nothing(text: str, message: str) -> None:
+def test_text_that_describes_nothing_is_refused(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=f"^mine.yaml: {message}") as caught:
         registry.from_yaml("mine", text, "mine.yaml")
     assert "\n" not in str(caught.value)

@@ -40,7 +40,7 @@ def plain(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @given(SIDE, SIDE, SIDE, SIDE, st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
-def test_equals_its_plain_twin(height, width, scaled_height, scaled_width, seed):
+def test_scaling_equals_its_plain_twin(height, width, scaled_height, scaled_width, seed):
     image = noise(height, width, seed)
     out = np.empty((scaled_height, scaled_width, 3), np.uint8)
     resize_into(image, out, scaled_height, scaled_width)
@@ -48,7 +48,7 @@ def test_equals_its_plain_twin(height, width, scaled_height, scaled_width, seed)
 
 
 @pytest.mark.parametrize(("size", "scaled"), [((720, 1280), (256, 456)), ((100, 80), (368, 296)), ((33, 47), (33, 47))])
-def test_is_opencvs_within_a_grey_level(size, scaled):
+def test_scaling_is_opencvs_within_a_grey_level(size, scaled):
     image = cv2.GaussianBlur(noise(*size), (0, 0), 2)
     out = np.empty((*scaled, 3), np.uint8)
     resize_into(image, out, *scaled)

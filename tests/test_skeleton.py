@@ -23,7 +23,7 @@ from edgepose.zoo import registry
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
-def test_sets_hang_together(skeleton):
+def test_limbs_sigmas_and_flips_fit_the_keypoints(skeleton):
     k = len(skeleton)
     assert len(skeleton.keypoints) == len(set(skeleton.keypoints)) == len(skeleton.sigmas) == len(skeleton.flip) == k
     assert all(0 <= a < k and 0 <= b < k and a != b for a, b in skeleton.limbs)
@@ -76,7 +76,7 @@ def test_neck_is_between_two_shoulders_and_missing_with_one():
     assert converted_scores[1, 1] == 0
 
 
-def test_unknown_name():
+def test_an_unknown_skeleton_is_refused():
     assert get_skeleton("coco17") is COCO17
     with pytest.raises(edgepose.InputError, match="openpose18, coco17"):
         get_skeleton("body25")

@@ -10,17 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 from synthetic import plain_tags
 from synthetic.tagged_scenes import make_scene
 
-from edgepose.decoding import crowding
+from edgepose.arrays import Float
+from edgepose.decoding import log_filter
 from edgepose.decoding import tags as decoder
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES
 from edgepose.decoding.tags import decode_tags
 from edgepose.errors import InputError
-
-Float = NDArray[np.float32]
 
 
 def assert_same(heatmaps: Float, tags: Float, poses: Float, scores: Float, **options: Any) -> None:
@@ -37,7 +35,7 @@ def assert_same(heatmaps: Float, tags: Float, poses: Float, scores: Float, **opt
     np.testing.assert_allclose(decoded.confidence, np.minimum(scores[order], 1), atol=1e-3)
 
 
-def test_reference_people(shared):
+def test_people_are_those_of_the_reference(shared):
     files = sorted((shared / "golden").glob("tags_*.npz"))
     assert len(files) >= 4
     for file in files:
@@ -57,7 +55,7 @@ def test_scenes_of_people_are_those_of_the_twin(people, seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_two_tags_a_cell(seed):
+def test_two_tags_a_cell_equal_the_twin(seed):
     heatmaps, tags = make_scene(6, 64, 80, seed)
     random = np.random.default_rng(seed)
     both = np.stack([tags, 1.5 * tags + random.normal(0, 0.1, tags.shape)]).astype(np.float32)
@@ -152,7 +150,7 @@ def test_nan_spoils_the_keypoint_it_lies_on_alone():
     assert np.flatnonzero(decoded.scores[0] == 0).tolist() == [5]
 
 
-def test_one_cell():
+def test_maps_of_one_cell_are_decoded():
     heatmaps = np.full((17, 1, 1), 0.5, np.float32)
     decoded = decode_tags(heatmaps, np.zeros_like(heatmaps))
     np.testing.assert_array_equal(decoded.keypoints, np.full((1, 17, 2), -0.25))
@@ -160,7 +158,7 @@ def test_one_cell():
 
 
 def test_maps_full_of_peaks_are_bounded_and_logged(caplog, monkeypatch):
-    monkeypatch.setattr(crowding, "PAUSE_S", 0)
+    monkeypatch.setattr(log_filter, "PAUSE_S", 0)
     heatmaps = np.zeros((17, 60, 80), np.float32)
     heatmaps[:, ::3, ::3] = np.linspace(0.2, 0.9, 20 * 27).reshape(20, 27)
     tags = np.random.default_rng(0).uniform(0, 1000, heatmaps.shape).astype(np.float32)
@@ -180,7 +178,7 @@ def test_the_highest_peaks_are_kept():
     np.testing.assert_array_equal(decoded.scores[:, 0], np.sort(heatmaps[0, 3, 4::6])[::-1][:MAX_CANDIDATES])
 
 
-def test_thresholds_and_least_keypoints():
+def test_thresholds_and_least_keypoints_leave_out_the_rest():
     heatmaps = np.zeros((17, 9, 20), np.float32)
     heatmaps[:5, 4, 4] = 0.9
     heatmaps[5, 4, 4] = 0.08  # too low to be joined, but filled in
@@ -195,7 +193,7 @@ def test_thresholds_and_least_keypoints():
     assert len(decode_tags(heatmaps, tags, peak_threshold=0.95).scores) == 0
 
 
-def test_warm_up_comes_to_the_kernels_that_few_frames_call(monkeypatch):
+def test_warm_up_calls_every_kernel(monkeypatch):
     called = []
     for name in ("assign", "join", "fill_missing"):
         kernel = getattr(decoder, name)
@@ -232,6 +230,6 @@ GOOD = np.zeros((17, 4, 5), np.float32)
         pytest.param(GOOD, GOOD, {"fill_threshold": -1}, "fill_threshold is -1; expected 0 or more", id="fill threshold"),
     ],
 )
-def test_refusals(heatmaps, tags, options, message):
+def test_wrong_maps_and_thresholds_are_refused(heatmaps, tags, options, message):
     with pytest.raises(InputError, match=message):
         decode_tags(heatmaps, tags, **options)

@@ -1,12 +1,8 @@
-"""What the training reads: annotations, images, splits; and every bad input, found before anything is trained."""
+"""Annotations that the training reads, and every bad input, which is found before anything is trained."""
 
 from __future__ import annotations
 
-import io
 import math
-import tarfile
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -163,78 +159,6 @@ def runs(mask: np.ndarray) -> list[int]:
     return np.diff(np.concatenate([[0], np.flatnonzero(np.diff(flat)), [len(flat) - 2]])).tolist()[:-1]
 
 
-def test_tar_files_are_read_as_they_are(tmp_path):
-    training_data.make(tmp_path, images=4)
-    packed = tmp_path / "packed"
-    packed.mkdir()
-    for shard in range(2):
-        with tarfile.open(packed / f"{shard}.tar", "w") as archive:
-            for i in (2 * shard, 2 * shard + 1):
-                archive.add(tmp_path / f"{i:03}.png", f"./sub/{i:03}.png")
-    plain = ImageCache(ImageStore(tmp_path), max_side=512, max_bytes=0)
-    for path in (packed, packed / "1.tar"):
-        store = ImageStore(path)
-        tarred = ImageCache(store, max_side=512, max_bytes=1 << 20)
-        np.testing.assert_array_equal(tarred.read("sub/003.png"), plain.read("003.png"))
-        assert "003.png" not in store
-    assert "sub/000.png" not in store
-
-
-def test_images_are_reduced_and_the_memory_is_bounded(tmp_path):
-    training_data.make(tmp_path, images=3)
-    cache = ImageCache(ImageStore(tmp_path), max_side=32, max_bytes=2 * 32 * 24 * 3)
-    images = [cache.read(f"{i:03}.png") for i in range(3)]
-    assert all(image.shape == (24, 32, 3) for image in images)
-    assert [cache.read(f"{i:03}.png") is image for i, image in enumerate(images)] == [True, True, False]
-
-
-def test_a_picture_that_several_threads_read_is_kept_and_counted_once(tmp_path):
-    training_data.make(tmp_path, images=3)
-    size = 24 * 32 * 3
-    cache = ImageCache(ImageStore(tmp_path), max_side=32, max_bytes=2 * size)
-    decode, together = cache._decode, threading.Barrier(4)
-
-    def decode_together(name):
-        image = decode(name)
-        together.wait(20)
-        return image
-
-    with ThreadPoolExecutor(4) as pool:
-        cache._decode = decode_together  # type: ignore[method-assign]
-        images = list(pool.map(cache.read, ["000.png"] * 4))
-        cache._decode = decode  # type: ignore[method-assign]
-    assert len(set(map(id, images))) == 1
-    assert cache._left == size
-    assert cache.read("001.png") is cache.read("001.png")
-    assert cache.read("002.png") is not cache.read("002.png")
-
-
-def test_the_split_is_deterministic_and_takes_from_every_source(tmp_path):
-    training_data.make(tmp_path, images=12)
-    photos = read_annotations(tmp_path / "annotations.json")
-    kept, held = dataset.split(photos, 4)
-    assert sorted(photo.source for photo in held) == ["a", "a", "b", "b"]
-    assert {photo.id for photo in kept} | {photo.id for photo in held} == {photo.id for photo in photos}
-    assert len(kept) == 8
-    again = dataset.split(photos[::-1], 4)[1]
-    assert {photo.id for photo in again} == {photo.id for photo in held}
-    with pytest.raises(InputError, match="all 12 photos are held out"):
-        dataset.split(photos, 12)
-
-
-def test_sources_are_drawn_by_their_shares(tmp_path):
-    training_data.make(tmp_path)
-    photos = read_annotations(tmp_path / "annotations.json")
-    cache = ImageCache(ImageStore(tmp_path), max_side=64, max_bytes=1 << 20)
-    with pytest.raises(InputError, match=r"shares are .*expected positive weights of the sources a, b"):
-        dataset.Batches(photos, cache, batch_size=1, crop=32, seed=0, shares={"c": 1})
-    read = []
-    cache.read = lambda name: read.append(name) or np.zeros((48, 64, 3), np.uint8)  # type: ignore[assignment, func-returns-value]
-    dataset.Batches(photos, cache, batch_size=300, crop=32, seed=0, shares={"a": 3}).at(0)
-    share = np.mean([int(name[:3]) % 2 for name in read])
-    assert 0.68 < share < 0.82
-
-
 def no_annotations(content, folder):
     (folder / "annotations.json").unlink()
 
@@ -257,6 +181,10 @@ def missing_image(content, folder):
 
 def damaged_image(content, folder):
     (folder / "001.png").write_bytes(b"no image")
+
+
+def cut_image(content, folder):
+    (folder / "001.png").write_bytes((folder / "001.png").read_bytes()[:-20])
 
 
 def empty_image(content, folder):
@@ -359,6 +287,7 @@ SPOILT_VALUES = [
         pytest.param(no_id, InputError, r"is no COCO keypoint file \(KeyError: 'id'\)", id="no-id"),
         pytest.param(missing_image, SourceError, "1 problems: 001.png is missing", id="missing-image"),
         pytest.param(damaged_image, SourceError, "1 problems: 001.png .* does not decode", id="damaged-image"),
+        pytest.param(cut_image, SourceError, "1 problems: 001.png .* does not decode", id="cut-image"),
         pytest.param(empty_image, SourceError, "1 problems: 001.png .* does not decode", id="empty-image"),
         pytest.param(other_size, SourceError, "001.png is 48x64 pixels, but annotated as 64x48", id="other-size"),
         pytest.param(outside, InputError, r"nose of annotation 1 at \(70, .*outside 000.png \(64x48\)", id="outside"),
@@ -402,14 +331,3 @@ def test_all_problems_are_counted_and_the_first_named(tmp_path):
         (tmp_path / f"{i:03}.png").unlink()
     with pytest.raises(SourceError, match=r"5 problems: 000.png is missing; .*002.png is missing; and 2 more"):
         check(tmp_path)
-
-
-def test_a_folder_that_is_not_there_and_a_damaged_tar_file(tmp_path):
-    with pytest.raises(SourceError, match="nowhere is not there; expected a folder"):
-        ImageStore(tmp_path / "nowhere")
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo("x"), io.BytesIO())
-    (tmp_path / "bad.tar").write_bytes(b"\x01" * 2048)
-    with pytest.raises(SourceError, match=r"bad\.tar is no readable, uncompressed tar file"):
-        ImageStore(tmp_path / "bad.tar")

@@ -287,12 +287,13 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
     assert "002.png is missing" in error
     assert command.main([*arguments(tmp_path, "--steps", "1"), "--device", "nonsense"]) == 1
-    assert "device 'nonsense' cannot be used" in capsys.readouterr().err
+    assert "there is no device 'nonsense'; PyTorch finds here: cpu" in capsys.readouterr().err
     assert command.main([*arguments(tmp_path, "--steps", "1"), "--fold-norms"]) == 1
     assert "needs trained weights; give them with --init" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stop:
-        command.main(arguments(tmp_path, "--steps", "many"))
-    assert stop.value.code == 2
+    for wrong in (["--steps", "many"], ["--share", "a=much"]):
+        with pytest.raises(SystemExit, match="2"):
+            command.main(arguments(tmp_path, *wrong))
+    assert "'a=much' given; expected SOURCE=WEIGHT" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -14,7 +14,7 @@ from edgepose.training.teacher import WEIGHT, Teacher, blended  # noqa: E402
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_its_maps_are_those_of_the_model_on_the_same_pixels(tmp_path, count):
+def test_the_maps_are_those_of_the_model_on_the_same_pixels(tmp_path, count):
     path = tiny_models.save(tmp_path)
     teacher = Teacher(path)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 48, 64, 3), np.uint8)

@@ -63,7 +63,7 @@ def test_ap_is_full_for_the_targets_and_falls_with_their_distance(photos, shift_
     assert low <= held_out_ap(Oracle(photo, shift_px), [photo], cache, CPU) <= high
 
 
-def test_nobody_found_is_no_ap(photos):
+def test_where_nobody_is_found_ap_is_zero(photos):
     (photo,), cache = photos
     assert held_out_ap(Oracle(photo, 1e6), [photo], cache, CPU) == 0
 

@@ -10,19 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Bools, Double, Float, Ints
 from edgepose.kernels.assignment import assign
 from edgepose.kernels.oks import areas, keypoint_similarity
 from edgepose.poses import Poses
 
-Float = NDArray[np.float32]
-Counts = NDArray[np.int64]
-
 # Least score of a keypoint, and least confidence of a person, to be sure of: the peak threshold of the reference decoder of
 # Lightweight OpenPose (arXiv 1811.12004), twice what edgepose's own pipeline lets pass.
 SURE = 0.1
-# The same for keypoints of people whom a network is not sure of, because these come and go as well.
+# The same for keypoints of people whom a network is not sure of: these come and go, too.
 SURE_OF_FAINT = 0.5
 # COCO's loosest threshold: people with less similarity are two different people, and keypoints two different keypoints.
 SAME_PERSON_OKS = 0.5
@@ -48,9 +45,9 @@ class Agreement:
     oks: float
     lost: int
     invented: int
-    keypoints: Counts
-    lost_keypoints: Counts
-    invented_keypoints: Counts
+    keypoints: Ints
+    lost_keypoints: Ints
+    invented_keypoints: Ints
     scores: float
 
 
@@ -109,11 +106,11 @@ def _alike(reference: Poses, candidate: Poses) -> Float:
     return keypoint_similarity(reference.keypoints, candidate.keypoints, areas(reference.keypoints), sigmas)
 
 
-def _sure_keypoints(poses: Poses) -> NDArray[np.bool_]:
+def _sure_keypoints(poses: Poses) -> Bools:
     """The keypoints (N, K) that a network is sure of."""
     least = np.where(poses.confidence >= SURE, SURE, SURE_OF_FAINT)
     return np.asarray(poses.scores >= least[:, None], np.bool_)
 
 
-def _root_mean_square(values: NDArray[np.floating]) -> float:
+def _root_mean_square(values: Float | Double) -> float:
     return float(np.sqrt(np.square(values).mean())) if values.size else 0.0

@@ -12,11 +12,11 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from converters.int8.agreement import SURE, Agreement, compare
 from converters.int8.maps import Likeness, compare_maps, kinds
-from converters.pictures import Image, InputSize, engine_for, estimate_with
+from converters.pictures import InputSize, engine_for, estimate_with
+from edgepose.arrays import Double, Float, Image
 from edgepose.decoding.paf import PAF_COUNT
 from edgepose.engines import Pending
 from edgepose.engines.openvino import OpenVINOEngine, Precision
@@ -26,8 +26,6 @@ from edgepose.media.images import read_image
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, Skeleton
 from edgepose.zoo.registry import Model
-
-Float = NDArray[np.float32]
 
 MAX_AP_DROP = 1.0  # points, percent
 # With a lower AP, the drop that is allowed would be more than a fifth of it.
@@ -103,7 +101,7 @@ class Accuracy:
     ap: float
     images: int
     people: int
-    scores: NDArray[np.float64]
+    scores: Double
     maps: list[list[Float]]
 
 
@@ -283,7 +281,7 @@ def _words(keypoint: str) -> str:
 
 
 class _Tapped:
-    """An engine that keeps its first runs."""
+    """An engine that keeps its first runs, for their maps."""
 
     def __init__(self, engine: OpenVINOEngine) -> None:
         self._engine = engine

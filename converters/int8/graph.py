@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 # The clean-up at the end of OpenVINO's own converter, which has no public name in Python.
 from openvino._offline_transformations import apply_moc_transformations
 
+from converters.files import core
 from converters.pictures import check_inputs
+from edgepose.arrays import Double, Float, Ints
 
 ELEMENTWISE = {"Add": ops.add, "Multiply": ops.multiply, "Subtract": ops.subtract, "Divide": ops.divide}
 ACTIVATIONS = ("Relu", "Clamp", "Elu")
@@ -53,7 +54,7 @@ def batch_normalisations(network: ov.Model) -> list[ov.Node]:
     return [node for node in network.get_ordered_ops() if 0 in _normalised_axes(node)]
 
 
-def with_constant_statistics(network: ov.Model, tensors: Sequence[NDArray[np.float32]]) -> ov.Model:
+def with_constant_statistics(network: ov.Model, tensors: Sequence[Float]) -> ov.Model:
     """The network with constant statistics in its batch norms, computed over `tensors`, inputs (1, ...) of the network.
 
     They are computed for one norm after another, because each changes the inputs of all later ones.
@@ -81,7 +82,7 @@ def with_constant_statistics(network: ov.Model, tensors: Sequence[NDArray[np.flo
     return network
 
 
-def _normalised_axes(node: ov.Node) -> NDArray[np.int64]:
+def _normalised_axes(node: ov.Node) -> Ints:
     """The axes, from 0, that a node takes its statistics over; none if it is no normalisation, or its axes are not constant."""
     if node.get_type_name() != "MVN" or node.get_input_size() < 2 or not _is_constant(node.input_value(1)):
         return np.empty(0, np.int64)
@@ -90,13 +91,11 @@ def _normalised_axes(node: ov.Node) -> NDArray[np.int64]:
     return np.sort(np.where(axes < 0, axes + rank.get_length(), axes) if rank.is_static else axes)
 
 
-def _means(
-    network: ov.Model, value: ov.Output, axes: NDArray[np.int64], tensors: Sequence[NDArray[np.float32]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _means(network: ov.Model, value: ov.Output, axes: Ints, tensors: Sequence[Float]) -> tuple[Double, Double]:
     """Mean of a value within the network and of its square, over `axes`, which are kept, and over `tensors`."""
     moments = [ops.reduce_mean(part, axes, keep_dims=True) for part in (value, ops.multiply(value, value))]
     probe = ov.Model(moments, network.get_parameters())
-    compiled = ov.Core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     runs = [[np.array(output, np.float64) for output in compiled(tensor).values()] for tensor in tensors]
     mean, square = (np.mean(moment, axis=0) for moment in zip(*runs, strict=True))
     return mean, square
@@ -143,7 +142,7 @@ def _push(node: ov.Node) -> bool:
     return True
 
 
-def _unturned(source: ov.Node, order: NDArray[np.int64]) -> ov.Output | ov.Node | None:
+def _unturned(source: ov.Node, order: Ints) -> ov.Output | ov.Node | None:
     """The value that a transposition with `order` turns into `source`; None if it would have to be computed."""
     if source.get_type_name() == "Transpose":
         return source.input_value(0) if np.array_equal(_constant(source, 1).data, order) else None
@@ -154,7 +153,8 @@ def _unturned(source: ov.Node, order: NDArray[np.int64]) -> ov.Output | ov.Node 
     return ops.constant(np.ascontiguousarray(whole.transpose(np.argsort(order))))
 
 
-def _undoes(second: NDArray[np.int64], first: NDArray[np.int64]) -> bool:
+def _undoes(second: Ints, first: Ints) -> bool:
+    """Whether a transposition with the order `second` undoes one with the order `first`."""
     return np.array_equal(first[second], np.arange(len(first)))
 
 

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Double, Float
 from edgepose.errors import InputError, ModelError
 
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
 Runs = Sequence[Sequence[Float]]
 
 # Numbers of channels of each kind (keypoints, background, PAFs or tags) in an output, by its number of channels. Values of one
@@ -62,7 +60,7 @@ class Likeness:
 
 
 def kinds(channels: int) -> list[slice]:
-    """The channels of each kind, in an output with so many channels."""
+    """The channels of each kind, in an output with this number of channels."""
     ends = accumulate(KINDS.get(channels, (channels,)), initial=0)
     return [slice(start, end) for start, end in pairwise(ends)]
 

@@ -16,9 +16,8 @@ from openvino import opset13 as ops
 
 from converters.int8.recipe import Recipe
 from converters.pictures import check_inputs
+from edgepose.arrays import Float
 from edgepose.errors import InputError
-
-Float = NDArray[np.float32]
 
 
 def quantise(network: ov.Model, tensors: Sequence[Float], recipe: Recipe, kept: Sequence[str] = ()) -> ov.Model:

@@ -36,13 +36,22 @@ class Recipe:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of a recipe; their defaults are the recipe's own."""
-    parser.add_argument("--preset", choices=PRESETS, default=Recipe.preset, help="NNCF's (default: %(default)s)")
-    about = "operations to keep in floating point, by name"
-    parser.add_argument("--ignore", nargs="+", default=[], metavar="REGEX", help=about)
-    parser.add_argument("--ignore-types", nargs="+", default=[], metavar="TYPE", help="and by type, such as MVN")
-    parser.add_argument("--thorough-bias-correction", action="store_true", help="slower, and sometimes better")
-    about = "factor on the ranges of activations, which clip less the wider they are (default: %(default)s)"
-    parser.add_argument("--headroom", type=command.number(1, 10), default=Recipe.headroom, metavar="F", help=about)
+    add = parser.add_argument
+    add("--preset", choices=PRESETS, default=Recipe.preset, help="NNCF's preset (default: %(default)s)")
+    about = "names of operations to keep in floating point"
+    add("--ignore", nargs="+", default=[], metavar="REGEX", help=about)
+    add(
+        "--ignore-types",
+        nargs="+",
+        default=[],
+        metavar="TYPE",
+        help="types of operations to keep in floating point, such as MVN",
+    )
+    add(
+        "--thorough-bias-correction", action="store_true", help="correct biases by NNCF's slower way, which is sometimes better"
+    )
+    about = "factor on the ranges of activations: with wider ones, less is clipped (default: %(default)s)"
+    add("--headroom", type=command.number(1, 10), default=Recipe.headroom, metavar="F", help=about)
 
 
 def from_options(options: argparse.Namespace) -> Recipe:

@@ -47,7 +47,7 @@ def write_report(name: str, trial: Trial, outcome: Outcome[Any], recipe: Recipe)
         f"- Recipe: NNCF {nncf.__version__}, {recipe.preset} preset, {len(trial.tensors)} inputs to calibrate on, "
         f"{correction} bias correction, ranges of activations times {recipe.headroom:g}.",
         f"- Speed: {processor()}, {os.cpu_count()} logical processors, OpenVINO {ov.__version__.split('-')[0]}, input "
-        f"{height}x{width}. Medians of {ROUNDS * RUNS} runs one by one and of {ROUNDS} bursts at the throughput hint, all "
+        f"{width}x{height}. Medians of {ROUNDS * RUNS} runs one by one and of {ROUNDS} bursts at the throughput hint, all "
         "networks in turns in one process.",
         "",
         "| network | arithmetic | accuracy | MB | latency, ms | runs/s | times FP32 | status |",

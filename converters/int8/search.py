@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from converters.files import as_written
 from converters.int8.gate import Gate, Result, Verdict
@@ -19,9 +17,8 @@ from converters.int8.graph import batch_normalisations, channels_first, transpos
 from converters.int8.nncf import quantise
 from converters.int8.recipe import Recipe
 from converters.int8.sensitivity import by_sensitivity, weighted
+from edgepose.arrays import Float
 from edgepose.errors import ModelError
-
-Float = NDArray[np.float32]
 
 MAX_CANDIDATES = 8
 # The largest part of the groups of operations that may stay in floating point. With less than a quarter in INT8, nothing is

@@ -8,18 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from converters.files import core
 from converters.int8.nncf import constant_value, quantise
 from converters.int8.recipe import Recipe
 from converters.pictures import check_inputs
-
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
+from edgepose.arrays import Double, Float
 
 WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
-# Operations are ranked in groups of neighbours, each of which takes a compilation: of five hundred operations, one by one
+# Operations are ranked in groups of neighbours, because each group takes a compilation: five hundred operations one by one
 # would take an hour.
 MAX_GROUPS = 32
 # Enough for a median that a few unusual inputs cannot move: of one crop in 80, the activations are ten times those of others.
@@ -87,7 +85,7 @@ def _outputs(network: ov.Model, inputs: Sequence[Float]) -> list[list[Float]]:
     """Outputs for each input, all of one shape, in FP32 arithmetic outside INT8."""
     fixed = network.clone()
     fixed.reshape(inputs[0].shape)
-    compiled = ov.Core().compile_model(fixed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(fixed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [[np.array(output) for output in compiled(tensor).values()] for tensor in inputs]
 
 

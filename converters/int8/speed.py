@@ -15,7 +15,7 @@ from edgepose.engines.openvino import Precision
 from edgepose.zoo.registry import Model
 
 ROUNDS = 9
-RUNS = 5  # one by one; and so many times the number of requests that the device takes at a time
+RUNS = 5  # one by one; at the throughput hint, times the number of requests that the device takes at a time
 
 
 @dataclass(frozen=True)

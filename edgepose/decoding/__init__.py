@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from edgepose.arrays import Float
+from edgepose.errors import InputError
 from edgepose.zoo.decoders import DECODERS
 
 SizedBy = Literal["height", "short side", "both sides"]
@@ -60,6 +63,16 @@ class FlipDecoder(Decoder, Protocol):
 
     def merge_mirrored(self, outputs: list[Float], mirrored: list[Float]) -> list[Float]:
         """The mean of the outputs for some crops and of those for the same crops mirrored, which are mirrored back."""
+
+
+def check_type(name: str, maps: object) -> None:
+    """Make sure that maps, called `name` in errors, are an array of float32 or float16.
+
+    Raises:
+        InputError: They are something else.
+    """
+    if not isinstance(maps, np.ndarray) or maps.dtype not in (np.float32, np.float16):
+        raise InputError(f"{name} are {getattr(maps, 'dtype', type(maps).__name__)}; expected a float32 or float16 array")
 
 
 def decoder_class(name: str) -> Any:

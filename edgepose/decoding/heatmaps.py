@@ -9,9 +9,8 @@ import math
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.arrays import Double, Float, Ints
+from edgepose.arrays import Double, Float, Int32, Ints
 from edgepose.decoding import DecodedPoses, SizedBy
 from edgepose.errors import InputError, ModelError
 from edgepose.kernels.jit import kernel
@@ -22,7 +21,7 @@ Refinement = Literal["quarter", "dark"]
 
 # HRNet's heatmaps are taught as gaussians of 2 cells on 64 rows and of 3 on 96 (arXiv 1902.09212); DARK blurs by the same.
 SIGMA_PER_ROW = 1 / 32
-SIGMAS = 2.5  # the blur ends after so many: its 11 taps for 2 cells and 17 for 3 are DARK's kernels
+SIGMAS = 2.5  # the radius of the blur: its 11 taps for 2 cells and 17 for 3 are DARK's kernels
 FLOOR = 1e-10  # the least value whose logarithm is taken, as in DARK's code
 REACH = 2  # cells that DARK's derivatives use on each side; its parabola means nothing farther away
 # A person's confidence is the mean score of the keypoints that score more than this: HRNet's `IN_VIS_THRE` (arXiv 1902.09212).
@@ -102,10 +101,10 @@ def decode_heatmaps(heatmaps: Float, *, refinement: Refinement = "quarter") -> t
 
 
 def merge_mirrored(heatmaps: Float, mirrored: Float, skeleton: Skeleton) -> Float:
-    """The mean of `heatmaps` (B, K, h, w) and of those that the mirrored crops gave, brought back (the flip test).
+    """The mean of `heatmaps` (B, K, h, w) and of those that the mirrored crops gave, turned back (the flip test).
 
-    Back means: mirrored, left and right keypoints swapped, and moved right by one cell, because a cell stands for the first
-    of its pixels, which in the mirrored crop is the last.
+    They are mirrored, left and right keypoints are swapped, and all is moved right by one cell, because a cell stands for the
+    first of its pixels, which in the mirrored crop is the last.
 
     Raises:
         InputError: The two do not have the same shape, or not the skeleton's K.
@@ -143,7 +142,7 @@ def rate(keypoints: Float, scores: Float, min_score: np.float32, stride: np.floa
 
 
 @kernel
-def _decode(heatmaps: Float, bits: NDArray[np.int32], blur: Float) -> tuple[Float, Float]:
+def _decode(heatmaps: Float, bits: Int32, blur: Float) -> tuple[Float, Float]:
     """The kernel of `decode_heatmaps`; refined by DARK if `blur` has taps.
 
     `bits` is the same memory. Read as integers, floats above 0 keep their order, those below 0 are below it, and NaN is above
@@ -241,6 +240,7 @@ def _parabola(patch: Double) -> tuple[float, float]:
 
 @kernel
 def _merge(heatmaps: Float, mirrored: Float, flip: Ints) -> Float:
+    """The kernel of `merge_mirrored`; `flip` (K,) has the index of each keypoint's mirror image."""
     crops, types, height, width = heatmaps.shape
     merged = np.empty((crops, types, height, width), np.float32)
     for b in range(crops):

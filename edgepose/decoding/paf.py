@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from edgepose.arrays import Float, Ints, Maps
-from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy
+from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy, check_type
 from edgepose.decoding.bicubic import axis_taps, block_weights
-from edgepose.decoding.crowding import NowAndThen
+from edgepose.decoding.log_filter import NowAndThen
 from edgepose.decoding.paf_grouping import MAX_PEOPLE, group_people
 from edgepose.decoding.paf_peaks import MAX_PEAKS, find_peaks
 from edgepose.errors import InputError, ModelError
@@ -68,12 +68,7 @@ def _splitter(channels: tuple[int, ...], name: str) -> Callable[[list[Maps]], tu
 
 
 def decode_poses(
-    heatmaps: Maps,
-    pafs: Maps,
-    *,
-    upsample_ratio: int = 4,
-    peak_threshold: float = PEAK_THRESHOLD,
-    refine: bool = False,
+    heatmaps: Maps, pafs: Maps, *, upsample_ratio: int = 4, peak_threshold: float = PEAK_THRESHOLD, refine: bool = False
 ) -> DecodedPoses:
     """People in the maps of an OpenPose-style network, best first.
 
@@ -133,14 +128,7 @@ def decode_poses(
 
 
 @kernel
-def _describe(
-    peaks: Float,
-    members: Ints,
-    ratio: int,
-    refine: bool,
-    keypoints: Float,
-    scores: Float,
-) -> None:
+def _describe(peaks: Float, members: Ints, ratio: int, refine: bool, keypoints: Float, scores: Float) -> None:
     """Fill in keypoints (N, 18, 2) in cells and scores (N, 18) of the first N people."""
     half = np.float32(0.5)
     place = 3 if refine else 0
@@ -162,7 +150,6 @@ def warm_up() -> None:
 
 
 def _check(name: str, maps: Maps, channels: tuple[int, ...]) -> None:
-    if not isinstance(maps, np.ndarray) or maps.dtype not in (np.float32, np.float16):
-        raise InputError(f"{name} are {getattr(maps, 'dtype', type(maps).__name__)}; expected a float32 or float16 array")
+    check_type(name, maps)
     if maps.ndim != 3 or maps.shape[0] not in channels or 0 in maps.shape:
         raise InputError(f"{name} have shape {maps.shape}; expected ({' or '.join(map(str, channels))}, h, w)")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.arrays import Float, Ints
+from edgepose.arrays import Float, Int32, Ints, Uint8
 from edgepose.kernels.jit import fused_kernel as kernel
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
 
@@ -25,7 +25,7 @@ MIN_AFFINITY = np.float32(0.05)  # a sample counts above this
 MAX_MISSES = 1  # a limb needs more than 80 % of its samples: nine of ten
 MIN_KEYPOINTS = 3  # of a person
 MIN_MEAN_SCORE = np.float32(0.2)  # of a person: keypoints' heights and limbs' affinities, over the number of keypoints
-FILLING_LIMBS = 2  # the last limbs (shoulder to ear) start nobody: they only fill in a missing end
+FILLING_LIMBS = 2  # the last limbs (shoulder to ear) start no person: they only fill in a missing end
 
 _LIMBS = np.array(PAF_LIMBS)
 _CHANNELS = np.array(PAF_CHANNELS)
@@ -35,7 +35,7 @@ _INNER_SAMPLES = np.array([5, 4, 3, 6, 2, 7, 8, 1])
 # If none of the 16 vectors around a sample is longer than this (squared), the sample cannot count: the magnitudes of bicubic
 # weights add up to at most 1.375 along an axis, half way between two cells.
 _QUIET = (MIN_AFFINITY / np.float32(1.375**2)) ** 2
-# From so many pairs of a limb on, looking for quiet cells costs less than it saves. Chosen with benchmarks/decoding.py.
+# With at least this many pairs of a limb, looking for quiet cells saves more than it costs (benchmarks/decoding.py).
 _MANY_PAIRS = 128
 
 
@@ -49,7 +49,7 @@ class Taps(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of peaks that may be the ends of a limb: the first so many rows of each array."""
+    """Pairs of peaks that may be the ends of a limb, in the first rows of each array; functions pass their number beside it."""
 
     starts: Ints
     ends: Ints
@@ -80,7 +80,7 @@ def group_people(
     Returns:
         The number of people, and whether there were more than `MAX_PEOPLE`.
     """
-    # The tuples are made here, as a call from Python takes microseconds longer with tuples than with plain arrays.
+    # The tuples are made here, because a call from Python takes microseconds longer with tuples than with plain arrays.
     taps = Taps(columns, column_weights, rows, row_weights)
     limbs = _LIMBS.shape[0]
     owner = np.full(peaks.shape[:2], -1, np.int64)
@@ -157,14 +157,7 @@ def _fill_missing(members: Ints, people: int, a: int, b: int, i: int, j: int) ->
 
 
 @kernel
-def _score_pairs(
-    field_x: Float,
-    field_y: Float,
-    taps: Taps,
-    starts: Float,
-    ends: Float,
-    scored: Pairs,
-) -> int:
+def _score_pairs(field_x: Float, field_y: Float, taps: Taps, starts: Float, ends: Float, scored: Pairs) -> int:
     """Find the pairs of starts (n, 5) and ends (m, 5) with enough samples that count, and the mean of these samples.
 
     Fills `scored` (at least n * m), in order of starts, then ends; returns the number of pairs.
@@ -236,13 +229,7 @@ def _score_pairs(
 
 
 @kernel
-def _field_at(
-    field_x: Float,
-    field_y: Float,
-    taps: Taps,
-    x: np.uintp,
-    y: np.uintp,
-) -> tuple[np.float32, np.float32]:
+def _field_at(field_x: Float, field_y: Float, taps: Taps, x: np.uintp, y: np.uintp) -> tuple[np.float32, np.float32]:
     """The field's vector at an upsampled pixel."""
     column, weights = taps.columns[x], taps.column_weights
     wa, wb, wc, wd = weights[x, 0], weights[x, 1], weights[x, 2], weights[x, 3]
@@ -258,7 +245,7 @@ def _field_at(
 
 
 @kernel
-def _mark_quiet(field_x: Float, field_y: Float, quiet: NDArray[np.uint8]) -> None:
+def _mark_quiet(field_x: Float, field_y: Float, quiet: Uint8) -> None:
     """Mark with 1 each cell c (flat) if all vectors from c-1 to c+2 on both axes are too short for a sample to count."""
     height, width = field_x.shape
     # Beyond the edges the field repeats the edges, so those cells count as quiet.
@@ -275,15 +262,7 @@ def _mark_quiet(field_x: Float, field_y: Float, quiet: NDArray[np.uint8]) -> Non
 
 
 @kernel
-def _locate_samples(
-    start_x: float,
-    start_y: float,
-    end_x: Float,
-    end_y: Float,
-    width: int,
-    ratio: int,
-    cells: NDArray[np.int32],
-) -> None:
+def _locate_samples(start_x: float, start_y: float, end_x: Float, end_y: Float, width: int, ratio: int, cells: Int32) -> None:
     """Fill `cells` (SAMPLES, m) with the cell (flat) of the second of the four taps of each inner sample, for each end."""
     half = np.float32(0.5)
     cells_per_pixel = np.float32(1 / ratio)

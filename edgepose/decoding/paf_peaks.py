@@ -8,9 +8,8 @@ that can hold a peak; peaks of one type closer than `radius` are merged.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.arrays import Float, Ints
+from edgepose.arrays import Bools, Float, Int32, Ints
 from edgepose.kernels.jit import kernel
 
 # The most peaks of one keypoint type in a frame; the strongest are kept. A crowd has a few dozen, noise has hundreds.
@@ -31,14 +30,7 @@ LANES = 32
 
 
 @kernel
-def find_peaks(
-    heatmaps: Float,
-    weights: Float,
-    threshold: float,
-    radius: float,
-    peaks: Float,
-    counts: Ints,
-) -> int:
+def find_peaks(heatmaps: Float, weights: Float, threshold: float, radius: float, peaks: Float, counts: Ints) -> int:
     """Find the peaks of each map.
 
     Args:
@@ -77,7 +69,7 @@ def find_peaks(
 
 
 @kernel
-def _find_candidates(heatmap: Float, lowest: np.float32, cells: NDArray[np.int32]) -> int:
+def _find_candidates(heatmap: Float, lowest: np.float32, cells: Int32) -> int:
     """Put the cells (y, x) that may hold a peak into `cells`, row by row; returns their number."""
     height, width = heatmap.shape
     high = np.empty(width, np.bool_)
@@ -104,15 +96,7 @@ def _find_candidates(heatmap: Float, lowest: np.float32, cells: NDArray[np.int32
 
 
 @kernel
-def _evaluate(
-    heatmap: Float,
-    cells: NDArray[np.int32],
-    count: int,
-    weights: Float,
-    patch: Float,
-    rows: Float,
-    block: Float,
-) -> None:
+def _evaluate(heatmap: Float, cells: Int32, count: int, weights: Float, patch: Float, rows: Float, block: Float) -> None:
     """The surface in the pixels of each cell and one around; outside the map it is minus infinity."""
     height, width = heatmap.shape
     size = weights.shape[0]
@@ -149,15 +133,7 @@ def _evaluate(
 
 
 @kernel
-def _collect(
-    cells: NDArray[np.int32],
-    count: int,
-    block: Float,
-    higher: NDArray[np.bool_],
-    threshold: np.float32,
-    peaks: Float,
-    found: int,
-) -> int:
+def _collect(cells: Int32, count: int, block: Float, higher: Bools, threshold: np.float32, peaks: Float, found: int) -> int:
     """Add the peaks in `block` to the `found` so far, or put them in the places of weaker ones; returns the number found."""
     ratio = block.shape[0] - 2
     for v in range(1, ratio + 1):

@@ -1,7 +1,7 @@
 """From heatmaps and tags to people (associative embedding, arXiv 1611.05424), by the rules of HigherHRNet (arXiv 1908.10357).
 
-The maxima of each keypoint's heatmap are offered to the people found so far, one keypoint type after another: each goes to
-whom the optimal assignment by tags gives it, or begins a new person. Then missing keypoints are looked for in all the map.
+One keypoint type after another, the maxima of its heatmap are assigned to the people found so far, optimally by their tags; a
+maximum that fits nobody begins a new person. Then missing keypoints are looked for in the whole map.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from edgepose.arrays import Float, Ints, Maps
-from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy
-from edgepose.decoding.crowding import NowAndThen
+from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy, check_type
+from edgepose.decoding.log_filter import NowAndThen
 from edgepose.decoding.resolutions import merge_resolutions
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
 from edgepose.errors import InputError, ModelError
@@ -34,7 +34,7 @@ _ORDER = np.array([
     )
 ])  # fmt: skip
 
-# A person has at least so many keypoints that were joined by their tags, as with the PAF decoder. With fewer, any lonely peak
+# The least number of keypoints joined by their tags that make a person, as with the PAF decoder. With fewer, any lonely peak
 # would be a person, whose other keypoints are then looked for in noise.
 MIN_JOINED = 3
 
@@ -147,7 +147,7 @@ def warm_up() -> None:
     heatmaps = np.zeros((KEYPOINTS, 1, 7), np.float32)
     heatmaps[:, 0, ::6] = 1
     tags = np.zeros_like(heatmaps)
-    tags[0, 0, 6] = 10  # two noses, and then two of everything for one of them, so that all is called
+    tags[0, 0, 6] = 10  # two noses, then two of everything for one of them: all kernels are called
     decode_tags(heatmaps, tags)
 
 
@@ -174,9 +174,8 @@ def _group(tags: Float, places: Ints, heights: Float, counts: Ints, reweight: bo
 
 def _checked(heatmaps: Maps, tags: Maps) -> tuple[Float, Float]:
     """Heatmaps (17, h, w) and tags (D, 17, h, w), both contiguous."""
-    for name, maps in (("heatmaps", heatmaps), ("tags", tags)):
-        if not isinstance(maps, np.ndarray) or maps.dtype not in (np.float32, np.float16):
-            raise InputError(f"{name} are {getattr(maps, 'dtype', type(maps).__name__)}; expected a float32 or float16 array")
+    check_type("heatmaps", heatmaps)
+    check_type("tags", tags)
     if heatmaps.ndim != 3 or len(heatmaps) != KEYPOINTS or 0 in heatmaps.shape:
         raise InputError(f"heatmaps have shape {heatmaps.shape}; expected ({KEYPOINTS}, h, w)")
     stacked = tags if tags.ndim == 4 else tags[None]

@@ -29,7 +29,7 @@ class Engine(Protocol):
 
     @property
     def requests(self) -> int:
-        """The number of runs at a time that keeps the device busy, as far as it is known."""
+        """The number of runs at a time that keeps the device busy; 1 where it is not known."""
 
     def submit(self, batch: Image) -> Pending:
         """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns."""

@@ -1,4 +1,4 @@
-"""Networks on OpenVINO: reads .xml, .onnx, .tflite and frozen .pb, folds the pre-processing in, compiles for what comes.
+"""The engine on OpenVINO: reads .xml, .onnx, .tflite and .pb, folds the pre-processing in, and compiles for each input shape.
 
 The compiled network takes (B, H, W, 3) uint8 BGR. Colour order, mean, scale and layout are part of it, so no float picture is
 ever made in Python.
@@ -7,21 +7,19 @@ ever made in Python.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
-import platformdirs
-from numpy.typing import NDArray
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
+from edgepose.arrays import Float, Image
 from edgepose.engines import padded
+from edgepose.engines.openvino_core import core
 from edgepose.errors import DeviceError, InputError, ModelError
 from edgepose.zoo.decoders import DECODERS
 from edgepose.zoo.registry import Model, from_yaml
@@ -36,48 +34,12 @@ RT_INFO_KEY = "edgepose"
 # Compiled shapes kept; the least recently used goes. A folder of photos has four or five of the aspect buckets.
 MAX_COMPILED_SHAPES = 8
 
-# Of compiled networks on disk. Each shape of a network takes 5 to 100 MB, and OpenVINO never removes any.
-MAX_CACHE_BYTES = 1 << 30
-
 Shape = tuple[int, int, int]  # B, H, W
-
-
-@cache
-def _core() -> ov.Core:
-    core = ov.Core()
-    folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_oldest(folder, MAX_CACHE_BYTES)
-        core.set_property({"CACHE_DIR": str(folder)})
-    except OSError as error:
-        _log.info("compiled models are not kept: %s", error)
-    return core
-
-
-def remove_oldest(folder: Path, most_bytes: int) -> None:
-    """Delete the files below a folder that nobody has used for longest, until the rest has at most so many bytes.
-
-    A file that cannot be deleted, or that another process deletes meanwhile, is passed over.
-    """
-    files: list[tuple[float, int, str]] = []  # When it was last used, its size, its path.
-    for parent, _, names in os.walk(folder):
-        for path in (os.path.join(parent, name) for name in names):
-            with suppress(OSError):
-                status = os.lstat(path)
-                files.append((max(status.st_mtime, status.st_atime), status.st_size, path))
-    size = sum(file[1] for file in files)
-    for _, bytes_, path in sorted(files):
-        if size <= most_bytes:
-            break
-        with suppress(OSError):
-            os.unlink(path)
-            size -= bytes_
 
 
 def available_devices() -> list[str]:
     """Names of the devices that OpenVINO can use here, such as CPU and GPU."""
-    return list(_core().available_devices)
+    return list(core().available_devices)
 
 
 def read_network(path: Path) -> ov.Model:
@@ -93,13 +55,13 @@ def read_network(path: Path) -> ov.Model:
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise ModelError(f"{path} lacks its weights; expected {path.with_suffix('.bin').name} beside it")
     try:
-        return _core().read_model(path)
+        return core().read_model(path)
     except Exception as error:  # OpenVINO raises RuntimeError and others, in many lines
         raise ModelError(f"{path} cannot be read as a model; is it whole? OpenVINO says: {_gist(error)}") from error
 
 
 def described(network: ov.Model, path: Path) -> Model | None:
-    """What a model made by edgepose's converters says of itself, or None."""
+    """The description that a model made by edgepose's converters carries; None if it has none."""
     if not network.has_rt_info(RT_INFO_KEY):
         return None
     return from_yaml(path.stem, str(network.get_rt_info(RT_INFO_KEY).value), str(path))
@@ -113,43 +75,43 @@ class _Request:
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
-        self._is_waited_for = True  # Nothing was started since somebody last waited.
-        self._input: NDArray[np.uint8] = self._request.get_input_tensor().data
+        self._is_waited_for = True  # nothing was started since the last wait
+        self._input: Image = self._request.get_input_tensor().data
         # A shape that is known before the run keeps its memory from run to run.
         self._fixed = all(output.partial_shape.is_static for output in compiled.outputs)
         self._outputs = self._look_up() if self._fixed else []
 
-    def start(self, batch: NDArray[np.uint8]) -> None:
-        """Start on a copy of `batch`, when the run before has ended, whose outputs nobody took."""
+    def start(self, batch: Image) -> None:
+        """Start on a copy of `batch`, after the end of the run before if that was not waited for."""
         if not self._is_waited_for:
-            with suppress(RuntimeError):  # It was that run's, and nobody asked.
+            with suppress(RuntimeError):  # an error of that run, whose result nobody asked for
                 self._request.wait()
         np.copyto(self._input, batch)
         self._is_waited_for = False
         self._request.start_async()
 
-    def wait(self, count: int) -> list[NDArray[np.float32]]:
+    def wait(self, count: int) -> list[Float]:
         """Copies of the outputs, of the first `count` pictures, when they are there."""
         self._request.wait()
         self._is_waited_for = True
         outputs = self._outputs if self._fixed else self._look_up()
         return [np.array(output[:count], np.float32) for output in outputs]
 
-    def _look_up(self) -> list[NDArray[np.float32]]:
+    def _look_up(self) -> list[Float]:
         return [tensor.data for tensor in self._request.output_tensors]
 
 
 class Pending:
     """A network run; `result` waits for it. Threads may share one.
 
-    The request is this run's alone, and goes back to the idle ones once: as soon as the outputs are copied or the run has
-    failed; or with this object, if nobody asks, or whoever did was interrupted.
+    The request is this run's alone. It goes back to the idle ones once: as soon as the outputs are copied or the run has
+    failed, or else with this object.
 
     Args:
-        request: What runs it.
+        request: The request that runs it.
         free: The idle requests.
-        count: Of the pictures in it that were asked for.
-        name: Of the model, for errors.
+        count: The number of its pictures that were asked for.
+        name: The model's, for errors.
     """
 
     _request: _Request | None = None  # None as soon as it is given back
@@ -159,11 +121,11 @@ class Pending:
         self._free = free
         self._count = count
         self._name = name
-        self._outputs: list[NDArray[np.float32]] | None = None
+        self._outputs: list[Float] | None = None
         self._error: Exception | None = None
         self._request = request
 
-    def result(self) -> list[NDArray[np.float32]]:
+    def result(self) -> list[Float]:
         """The outputs, each (B, C, h, w) float32, in the order of the model.
 
         Called again, it gives the same ones, or raises the same error.
@@ -247,7 +209,7 @@ class OpenVINOEngine:
         # Each shape's compiled network with its idle requests (list.pop and list.append are atomic).
         self._compiled: OrderedDict[Shape, tuple[ov.CompiledModel, list[_Request]]] = OrderedDict()
 
-    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+    def submit(self, batch: Image) -> Pending:
         """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns.
 
         Raises:
@@ -267,13 +229,13 @@ class OpenVINOEngine:
             raise _failure(self._name, error) from error
         return pending
 
-    def infer(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def infer(self, batch: Image) -> list[Float]:
         """Run the network on `batch` (B, H, W, 3) uint8 BGR; each output is (B, C, h, w) float32."""
         return self.submit(batch).result()
 
     @property
     def requests(self) -> int:
-        """How many runs at a time the device is best fed with, by what has been compiled so far; 1 before that."""
+        """The number of runs at a time that keeps the device busy, by the shapes compiled so far; 1 before that."""
         return self._requests
 
     def compiled(self, shape: Shape) -> ov.CompiledModel:
@@ -307,14 +269,14 @@ class OpenVINOEngine:
 
 def _compiled(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.CompiledModel:
     try:
-        return _core().compile_model(network, device, properties)
+        return core().compile_model(network, device, properties)
     except Exception:
         if device != "CPU" or all(op.get_type_name() != "FakeQuantize" for op in network.get_ops()):
             raise
         # OpenVINO 2026.4 cannot compile quantised networks for ARM cores without dot products of INT8, such as those of a
         # Raspberry Pi 4 (tests/arm.py: "object is not initialized"). Told to leave the quantisation as it is, it computes the
         # same in floats.
-        compiled = _core().compile_model(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
+        compiled = core().compile_model(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
         _log.info("this processor has no INT8 kernels for the network: its quantised layers run in floats")
         return compiled
 
@@ -364,7 +326,7 @@ def _checked_device(device: str) -> str:
     # To list the devices is to load the plugins of all kinds of them, of GPUs and NPUs, too: 10 MB and more, and 50 ms.
     if device == "CPU":
         with suppress(RuntimeError):
-            _core().get_property(device, "FULL_DEVICE_NAME")
+            core().get_property(device, "FULL_DEVICE_NAME")
             return device
     present = available_devices()
     # "GPU.1" is one of several; "AUTO:GPU,CPU" and the like choose among the devices by themselves.

@@ -1,4 +1,4 @@
-"""Networks on PyTorch: for CUDA, and for machines without OpenVINO. Runs checkpoints as they are, unconverted.
+"""The engine on PyTorch, for CUDA and for machines without OpenVINO: runs checkpoints as they are, unconverted.
 
 Pixels travel as uint8; colour order, mean and scale are applied on the device.
 """
@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgepose.arrays import Float, Image
 from edgepose.engines import padded
 from edgepose.errors import DeviceError, InputError, ModelError
 from edgepose.networks.checkpoints import count_heatmaps, load_higher_hrnet, load_hrnet, read_state_dict
@@ -72,7 +72,7 @@ class PendingTensors:
     def __init__(self, outputs: list[Tensor], name: str) -> None:
         self._arrays = Once(partial(_to_host, outputs, name))
 
-    def result(self) -> list[NDArray[np.float32]]:
+    def result(self) -> list[Float]:
         """The outputs, each (B, C, h, w) float32. Called again, it gives the same ones, or raises the same error.
 
         Raises:
@@ -81,10 +81,10 @@ class PendingTensors:
         return self._arrays()
 
 
-def _to_host(outputs: list[Tensor], name: str) -> list[NDArray[np.float32]]:
+def _to_host(outputs: list[Tensor], name: str) -> list[Float]:
     try:
         return [output.float().cpu().numpy() for output in outputs]
-    except RuntimeError as error:  # What failed on CUDA shows here.
+    except RuntimeError as error:  # a run that failed on CUDA shows it here
         raise _failure(name, outputs[0].device, error) from error
 
 
@@ -138,7 +138,7 @@ class TorchEngine:
     requests = 1  # CUDA queues by itself, and the CPU runs one at a time.
 
     @torch.inference_mode()
-    def submit(self, batch: NDArray[np.uint8]) -> PendingTensors:
+    def submit(self, batch: Image) -> PendingTensors:
         """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns.
 
         Raises:
@@ -152,7 +152,7 @@ class TorchEngine:
         outputs = [outputs] if isinstance(outputs, Tensor) else outputs
         return PendingTensors([output[:count] for output in outputs], self._name)
 
-    def _run(self, batch: NDArray[np.uint8]) -> Any:
+    def _run(self, batch: Image) -> Any:
         # A copy in any case: on the CPU the tensor would share the caller's memory.
         x = torch.tensor(padded(batch), device=self.device).permute(0, 3, 1, 2).float()
         if self._mirror_colour:

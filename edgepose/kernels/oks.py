@@ -16,7 +16,7 @@ from edgepose.kernels.jit import kernel
 BOX_SHARE, LENGTH_SHARE = 0.7, 0.07
 MIN_COMMON = 3  # keypoints: a similarity over fewer counts as if the rest did not agree
 NEGLIGIBLE = 12.0  # exp(-12) is about a millionth: most pairs of people are farther apart than that, and need no exp
-MAX_SLACK = 0.7  # square roots of the area, so that newcomers elsewhere are not taken for those who left
+MAX_SLACK = 0.7  # square roots of the area: with more, newcomers elsewhere would be taken for those who left
 
 
 @kernel
@@ -55,7 +55,7 @@ def keypoint_similarity(keypoints: Float, others: Float, area: Float, sigmas: Fl
             for k in range(count):
                 precision = np.float32(1 / (2 * 4 * sigmas[k] * sigmas[k] * area[i]))
                 exponent = _exponent(keypoints[i, k, 0], keypoints[i, k, 1], others[j, k, 0], others[j, k, 1], precision)
-                if exponent < NEGLIGIBLE:  # not so for NaN
+                if exponent < NEGLIGIBLE:  # false for NaN
                     similarity[i, j, k] = np.exp(-exponent)
     return similarity
 
@@ -124,6 +124,6 @@ def oks_in_motion(
 
 @kernel
 def _exponent(x: np.float32, y: np.float32, other_x: np.float32, other_y: np.float32, precision: np.float32) -> np.float32:
-    """OKS of a keypoint is exp(-exponent); NaN where either was not found."""
+    """The exponent of a keypoint's OKS, which is exp(-exponent); NaN where either was not found."""
     dx, dy = other_x - x, other_y - y
     return (dx * dx + dy * dy) * precision

@@ -1,4 +1,4 @@
-"""Scaling of frames, and of parts of them, into the network's input, to the same pixels on every processor.
+"""Scaling of frames, and of parts of them, into the network's input, with the same pixels on every processor.
 
 OpenCV's bilinear resize differs by a grey level between x86-64 and ARM in a fifth of all values, which moves doubtful
 keypoints. Its exact variant takes up to twice as long as the one here (benchmarks/resizing.py), which also uses integers.
@@ -7,9 +7,8 @@ keypoints. Its exact variant takes up to twice as long as the one here (benchmar
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepose.arrays import Double, Image
+from edgepose.arrays import Double, Image, Int32
 from edgepose.kernels.jit import kernel
 
 WEIGHT_BITS = 11  # OpenCV's: 255 times two weights stays within 32 bits
@@ -51,7 +50,7 @@ def _scale(
     columns: tuple[float, float, float],
     repeat_edges: bool,
 ) -> None:
-    """First two rows into one, in vector registers; then of that row two pixels into one.
+    """Scale `image` into `out`: two rows are mixed into one, in vector registers, then two pixels of that row into one.
 
     Row i of `out` shows the place (i + rows[0]) * rows[1] - rows[2] of the image, and its columns likewise.
     """
@@ -60,7 +59,7 @@ def _scale(
     half = np.int32(1 << (2 * WEIGHT_BITS - 1))
     top, row_weights = _taps(len(out), height, rows, repeat_edges)
     left, column_weights = _taps(out_width, width, columns, repeat_edges)
-    start, stop = 3 * left.min(), 3 * min(left.max() + 2, width)  # of what is looked at
+    start, stop = 3 * left.min(), 3 * min(left.max() + 2, width)  # the values of a row that are needed
     values = stop - start
     mixed = np.zeros(values + 3, np.int32)  # one pixel more, of weight 0, behind a single column
     for y in range(len(out)):
@@ -78,9 +77,7 @@ def _scale(
 
 
 @kernel
-def _taps(
-    count: int, size: int, line: tuple[float, float, float], repeat_edges: bool
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _taps(count: int, size: int, line: tuple[float, float, float], repeat_edges: bool) -> tuple[Int32, Int32]:
     """For each of `count` places among `size` pixels: the first of two neighbours (count,), and the weights of both (count, 2).
 
     A neighbour beyond the edges has no weight.

@@ -110,15 +110,7 @@ def count_heatmaps(tensors: Mapping[str, Tensor]) -> int:
 
 
 def load_higher_hrnet(network: HigherHRNet, path: str | Path) -> None:
-    """Load a checkpoint of HigherHRNet, by the names of the official code, of mmpose 0.x, of mmpose 1.x or of edgepose.
-
-    Args:
-        network: Gets the weights; stays as it is if they are refused.
-        path: The file, of a kind that `read_state_dict` reads.
-
-    Raises:
-        ModelError: The file cannot be read, or does not fit the network.
-    """
+    """Load a checkpoint of HigherHRNet as `load_hrnet` loads one of HRNet, and with the same errors."""
     final = "final_layers.0.weight"
     _load_on_trunk(network, path, "HigherHRNet", final, network.state_dict()[final].shape[1])
 
@@ -161,11 +153,8 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], *, source: s
         for name in own
         if name in tensors and tensors[name].shape != own[name].shape
     ]
-    problems = [
-        _listing("missing", missing),
-        _listing("unexpected", unexpected),
-        _listing("misshapen", misshapen),
-    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    problems = [_listing(kind, names) for kind, names in kinds.items()]
     if any(problems):
         if not tensors.keys() & own.keys():
             hint = "it looks like a checkpoint of another network"

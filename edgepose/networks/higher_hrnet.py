@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgepose.errors import InputError
-from edgepose.networks.hrnet import VARIANTS, BasicBlock, HRNetConfig, HRNetTrunk
+from edgepose.networks.hrnet import BasicBlock, HRNetConfig, HRNetTrunk
 
 BLOCKS = 4  # residual blocks after the deconvolution
 
@@ -24,17 +23,6 @@ class HigherHRNet(HRNetTrunk):
         channels, keypoints = config.channels[0], config.keypoints
         self.final_layers = nn.ModuleList([nn.Conv2d(channels, 2 * keypoints, 1), nn.Conv2d(channels, keypoints, 1)])
         self.deconv_layers = nn.ModuleList([_finer(channels + 2 * keypoints, channels)])
-
-    @classmethod
-    def variant(cls, name: str) -> HigherHRNet:
-        """A network on the trunk of a known layout of HRNet: "w32" and "w48" are the published ones.
-
-        Raises:
-            InputError: No variant has this name.
-        """
-        if name not in VARIANTS:
-            raise InputError(f"HigherHRNet variant is {name!r}, expected one of: {', '.join(VARIANTS)}")
-        return cls(VARIANTS[name])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps of pictures `x` (B, 3, H, W), RGB, normalised by ImageNet's mean and deviation, sides multiples of 32.
@@ -49,7 +37,7 @@ class HigherHRNet(HRNetTrunk):
 
 
 class FinalMaps(nn.Module):
-    """HigherHRNet with what its inference does to the maps: one output (B, 2 K, H / 2, W / 2), ready to be decoded.
+    """HigherHRNet and the last steps of its inference, in one output (B, 2 K, H / 2, W / 2), ready to be decoded.
 
     As in the published code, the coarse output is brought to the resolution of the fine one (bilinear); the K heatmaps are
     the mean of both, and the K tags behind them those of the coarse one.

@@ -1,4 +1,4 @@
-"""HRNet (arXiv 1902.09212): branches at strides 4, 8, 16 and 32 side by side, which keep exchanging what they see.
+"""HRNet (arXiv 1902.09212): branches at strides 4, 8, 16 and 32 side by side, which exchange their features again and again.
 
 Attributes are named as in the published checkpoints, so that their state dicts load as they are. Two quirks of those
 are kept for the same reason: where the exchange goes down by several steps, only the last convolution widens the
@@ -8,13 +8,14 @@ channels; and the last exchange makes the high-resolution output alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
 from edgepose.errors import InputError
 
 BlockKind = Literal["basic", "separable", "bottleneck"]
+_Network = TypeVar("_Network", bound="HRNetTrunk")
 
 STEM_CHANNELS = 64
 EXPANSION = 4  # from the hidden to the outer channels of the bottlenecks after the stem
@@ -95,6 +96,17 @@ class HRNetTrunk(nn.Module):
         self.transition3 = _transition(three, four)
         self.stage4 = _stage(config.stages[2], four, config.low_blocks, last_outputs=1)
 
+    @classmethod
+    def variant(cls: type[_Network], name: str) -> _Network:
+        """A network of a known layout: "w32" and "w48" are the published ones, "w32-compact" does 29 % of the work.
+
+        Raises:
+            InputError: No variant has this name.
+        """
+        if name not in VARIANTS:
+            raise InputError(f"{cls.__name__} variant is {name!r}, expected one of: {', '.join(VARIANTS)}")
+        return cls(VARIANTS[name])
+
     def features(self, x: Tensor) -> Tensor:
         """High-resolution features (B, channels[0], H / 4, W / 4) of images `x` (B, 3, H, W), sides a multiple of 32."""
         x = self.relu(self.bn1(self.conv1(x)))
@@ -117,17 +129,6 @@ class HRNet(HRNetTrunk):
     def __init__(self, config: HRNetConfig) -> None:
         super().__init__(config)
         self.final_layer = nn.Conv2d(config.channels[0], config.keypoints, 1)
-
-    @classmethod
-    def variant(cls, name: str) -> HRNet:
-        """A network of a known layout: "w32" and "w48" are the published ones, "w32-compact" does 29 % of the work.
-
-        Raises:
-            InputError: No variant has this name.
-        """
-        if name not in VARIANTS:
-            raise InputError(f"HRNet variant is {name!r}, expected one of: {', '.join(VARIANTS)}")
-        return cls(VARIANTS[name])
 
     def forward(self, x: Tensor) -> Tensor:
         """Heatmaps (B, K, H / 4, W / 4) of crops `x` (B, 3, H, W), RGB, normalised by ImageNet's mean and deviation.
@@ -236,7 +237,7 @@ def _stage(stage: Stage, channels: tuple[int, ...], low_blocks: BlockKind, last_
 
 
 def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleList:
-    """What brings the branches of one stage to the channels of the next, the new branch being the last."""
+    """The layers that bring the branches of one stage to the channels of the next, the new branch being the last."""
     steps: list[nn.Module] = []
     for index, outputs in enumerate(after):
         if index == len(before):
@@ -249,7 +250,7 @@ def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleLis
 
 
 def _exchange(channels: tuple[int, ...], source: int, target: int) -> nn.Module:
-    """What brings branch `source` to the resolution and the channels of branch `target`."""
+    """The layers that bring branch `source` to the resolution and the channels of branch `target`."""
     inputs, outputs = channels[source], channels[target]
     if source == target:
         return nn.Identity()

@@ -6,6 +6,8 @@ width 1 for an input of (B, 3, H, W), with h = H / 8 and w = W / 8.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -53,8 +55,11 @@ class LightweightOpenPose(nn.Module):
             _separable(c512, c512),
         )
         self.cpm = Cpm(c512, c128)
-        self.initial_stage = InitialStage(c128, c512)
-        self.refinement_stages = nn.ModuleList(RefinementStage(c128 + HEATMAPS + PAFS, c128) for _ in range(refinement_stages))
+        self.initial_stage = Stage((_conv(c128, c128) for _ in range(3)), c128, c512)
+        widths = (c128 + HEATMAPS + PAFS, c128, c128, c128, c128)  # of the input of each block: features and former maps first
+        self.refinement_stages = nn.ModuleList(
+            Stage((RefinementBlock(inputs, c128) for inputs in widths), c128, c128) for _ in range(refinement_stages)
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps of every stage for images `x` (B, 3, H, W), BGR, `(pixel - 128) / 256`, sides a multiple of 8.
@@ -85,29 +90,14 @@ class Cpm(nn.Module):
         return out
 
 
-class InitialStage(nn.Module):
-    """The first guess at heatmaps and PAFs, from `narrow` feature channels through `wide` hidden ones."""
+class Stage(nn.Module):
+    """Heatmaps and PAFs of what the `trunk` makes of the input, whose `channels` go through `hidden` ones in each head."""
 
-    def __init__(self, narrow: int, wide: int) -> None:
+    def __init__(self, trunk: Iterable[nn.Module], channels: int, hidden: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(*(_conv(narrow, narrow) for _ in range(3)))
-        self.heatmaps = _head(narrow, wide, HEATMAPS)
-        self.pafs = _head(narrow, wide, PAFS)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.trunk(x)
-        return self.heatmaps(x), self.pafs(x)
-
-
-class RefinementStage(nn.Module):
-    """A better guess, from the features and the maps of the stage before (`inputs` channels in all)."""
-
-    def __init__(self, inputs: int, narrow: int) -> None:
-        super().__init__()
-        blocks = [RefinementBlock(inputs if index == 0 else narrow, narrow) for index in range(5)]
-        self.trunk = nn.Sequential(*blocks)
-        self.heatmaps = _head(narrow, narrow, HEATMAPS)
-        self.pafs = _head(narrow, narrow, PAFS)
+        self.trunk = nn.Sequential(*trunk)
+        self.heatmaps = _head(channels, hidden, HEATMAPS)
+        self.pafs = _head(channels, hidden, PAFS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.trunk(x)
@@ -129,14 +119,7 @@ class RefinementBlock(nn.Module):
 
 
 def _conv(
-    inputs: int,
-    outputs: int,
-    kernel: int = 3,
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    bias: bool = True,
-    norm: bool = False,
+    inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, bias: bool = True, norm: bool = False
 ) -> nn.Sequential:
     """Convolution that keeps the size (at stride 1), batch norm on request, ReLU."""
     padding = dilation * (kernel // 2)

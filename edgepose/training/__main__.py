@@ -1,4 +1,4 @@
-"""`python -m edgepose.training`: parses, checks all inputs, trains."""
+"""The command `python -m edgepose.training`: it checks all inputs before it trains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from types import FrameType
 
 import torch
 
-from edgepose.errors import DeviceError, EdgePoseError, InputError, OutputError
+from edgepose.engines.torch import checked_device
+from edgepose.errors import EdgePoseError, InputError, OutputError
 from edgepose.media.outputs import check_file, check_folder
 from edgepose.training.annotations import read_annotations
 from edgepose.training.curves import LOG, PLOT
@@ -26,7 +27,7 @@ from edgepose.zoo.local import model_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 the work failed, 2 wrong usage."""
+    """Run the command line; returns the exit status: 0 done, 1 the work failed, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
@@ -53,7 +54,8 @@ def _run(options: argparse.Namespace) -> None:
     )
     if options.fold_norms and options.init is None and not options.resume:
         raise InputError("--fold-norms keeps batch norms as they are, which needs trained weights; give them with --init")
-    device = _device(options.device)
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    device = checked_device(found if options.device == "auto" else options.device)
     output: Path = options.output
     if (output / CHECKPOINT).exists() and not options.resume:
         raise OutputError(f"{output} holds a run already; add --resume to go on with it, or choose another --output")
@@ -92,51 +94,42 @@ def _parser() -> argparse.ArgumentParser:
     add("--annotations", required=True, type=Path, help="COCO-format keypoint file")
     add("--images", required=True, type=Path, help="folder of images or of .tar files, or a .tar file")
     add("--output", required=True, type=Path, help="folder of the run")
-    add("--resume", action="store_true", help="go on with the run in --output; all but the network's shape may change")
+    add("--resume", action="store_true", help="go on with the run in --output; all options but the network's shape may change")
     add("--init", type=Path, help="weights to start from: of the whole network, or of the backbone alone")
-    add("--teacher", metavar="MODEL", help="learn from its maps, too: a name of the zoo, or a file of such a network")
+    add("--teacher", metavar="MODEL", help="learn from the maps of this model, too: a name, or a model file")
     add("--fold-norms", action="store_true",
         help="keep batch norms as they are, and the first blocks: for trained weights, on a processor")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--width", type=float, default=Recipe.width, help="of the network (default: %(default)s)")
-    add("--refinement-stages", type=int, default=Recipe.refinement_stages, help="of the network (default: %(default)s)")
-    add("--minutes", type=float, help="stop after so much training, resumptions included; the learning rate ends there")
-    add("--steps", type=int, help="stop after so many steps in all; the learning rate ends there")
-    add("--batch-size", type=int, default=Recipe.batch_size, help="crops a step (default: %(default)s)")
+    add("--width", type=float, default=Recipe.width, help="factor on the network's channels (default: %(default)s)")
+    add("--refinement-stages", type=int, default=Recipe.refinement_stages, help="stages after the first (default: %(default)s)")
+    add("--minutes", type=float, help="train for so long, resumptions included; the learning rate ends there")
+    add("--steps", type=int, help="train for so many steps, resumptions included; the learning rate ends there")
+    add("--batch-size", type=int, default=Recipe.batch_size, help="crops in a step (default: %(default)s)")
     add("--crop", type=int, default=Recipe.crop, help="side of the crops, pixels, a multiple of 8 (default: %(default)s)")
-    add("--learning-rate", type=float, default=Recipe.learning_rate, help="at its peak (default: %(default)s)")
+    add("--learning-rate", type=float, default=Recipe.learning_rate, help="its peak (default: %(default)s)")
     add("--share", type=_share, action="append", default=[], metavar="SOURCE=WEIGHT",
-        help="draw photos with this images[].source so many times as often as those of another")  # fmt: skip
+        help="draw photos of this source (images[].source) WEIGHT times as often as others")  # fmt: skip
     add("--held-out", type=int, default=100, help="photos kept back to measure AP during training (default: %(default)s)")
-    add("--validate-every", type=int, default=Recipe.validate_every, help="steps (default: %(default)s)")
-    add("--max-side", type=int, default=512, help="longer images are reduced to this, pixels (default: %(default)s)")
-    add("--cache-gb", type=float, default=4.0, help="memory for decoded images, GiB (default: %(default)s)")
+    add("--validate-every", type=int, default=Recipe.validate_every, help="steps between validations (default: %(default)s)")
+    add("--max-side", type=int, default=512, help="reduce larger images to this side, in pixels (default: %(default)s)")
+    add("--cache-gb", type=float, default=4.0, help="memory for decoded images, in GiB (default: %(default)s)")
     add("--workers", type=int, default=max(1, cores // 2), help="threads that make batches (default: %(default)s)")
-    add("--seed", type=int, default=Recipe.seed, help="of everything random (default: %(default)s)")
+    add("--seed", type=int, default=Recipe.seed, help="seed of everything random (default: %(default)s)")
     return parser
 
 
 def _share(text: str) -> tuple[str, float]:
     source, _, weight = text.rpartition("=")
-    return source, float(weight)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"device {name!r} cannot be used ({reason}); use cpu, or auto for what there is") from error
-    return device
+        return source, float(weight)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected SOURCE=WEIGHT, such as studio=0.5") from None
 
 
 def _on_signals() -> Callable[[], bool]:
-    """Asks for a clean stop at the first SIGINT, SIGTERM or SIGHUP; the next one acts as usual, but for SIGHUP.
+    """A function that says whether SIGINT, SIGTERM or SIGHUP came. After the first, the next SIGINT or SIGTERM acts as usual.
 
-    That comes when the terminal is closed, and often twice.
+    SIGHUP, which comes when the terminal is closed, often comes twice.
     """
     seen: list[int] = []
     closed = getattr(signal, "SIGHUP", None)  # Windows has none.

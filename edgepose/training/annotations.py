@@ -12,18 +12,18 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from edgepose.arrays import Float, Uint8
 from edgepose.errors import InputError, SourceError
 from edgepose.skeleton import COCO17, OPENPOSE18
 
 # State of a keypoint.
 ABSENT, LABELLED, UNLABELLED = 0, 1, 2
 
-# Labels lie a little outside the image now and then: so much of its longer side is let pass, as a label of the border.
+# Labels may lie outside the image by this part of its longer side, as some do.
 OUTSIDE_SHARE = 0.02
-# A person's outline takes this share of the box: the mean over 329 people of COCO val2017. For files without areas.
+# A person's area where the file has none, as a part of the box: the mean over 329 people of COCO val2017.
 OUTLINE_SHARE = 0.52
 MAX_PX = 1e6  # of any coordinate: photos are smaller, and squares of it still are ordinary numbers
 MAX_LISTED = 3  # problems in an error
@@ -54,9 +54,9 @@ class Photo:
         id: Its id in the annotation file.
         file_name: Its path below the folder, or inside a tar file.
         width, height: Its size in pixels.
-        source: Where it comes from, as far as the file says (`images[].source`); "" otherwise.
+        source: Its source by the annotation file (`images[].source`); "" if that has none.
         keypoints: (P, K, 2) x, y; 0 where not labelled.
-        states: (P, K) `ABSENT` (taught as such), `LABELLED`, or `UNLABELLED` (nobody looked: not taught).
+        states: (P, K) `ABSENT` (taught as such), `LABELLED`, or `UNLABELLED` (nobody looked for it: not taught).
         boxes: (P, 4) x0, y0, x1, y1.
         areas: (P,) of the person's outline in square pixels, by which COCO's similarity (OKS) goes.
         crowds: Regions where nothing is known.
@@ -67,19 +67,19 @@ class Photo:
     width: int
     height: int
     source: str
-    keypoints: NDArray[np.float32]
-    states: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    areas: NDArray[np.float32]
+    keypoints: Float
+    states: Uint8
+    boxes: Float
+    areas: Float
     crowds: tuple[Crowd, ...]
 
 
 def read_annotations(path: str | Path) -> list[Photo]:
     """The photos of a COCO-format keypoint file, in its order.
 
-    People without keypoints are left out: they are background. If there are keypoints of theirs that nobody looked for,
-    though, and a box says where they are, they are kept, so that nothing is taught there. A keypoint that is labelled and
-    `unlabelled` is the latter. The neck is the middle of two labelled shoulders.
+    People without keypoints are left out, as background; but those with a box and `unlabelled` keypoints are kept, so that
+    nothing is taught there. A keypoint that is both labelled and `unlabelled` counts as unlabelled. The neck is the middle of
+    two labelled shoulders.
 
     Raises:
         SourceError: The file cannot be read.
@@ -242,7 +242,7 @@ def _checked_runs(runs: dict[str, Any], width: int, height: int) -> dict[str, An
     return runs
 
 
-def _to_openpose(points: NDArray[np.float32], unlabelled: list[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _to_openpose(points: Float, unlabelled: list[int]) -> tuple[Float, Uint8]:
     """One person's 17 COCO points (x, y, visibility) as 18 keypoints and states."""
     coco_states = np.where(points[:, 2] > 0, LABELLED, ABSENT).astype(np.uint8)
     coco_states[unlabelled] = UNLABELLED

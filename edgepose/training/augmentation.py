@@ -1,4 +1,4 @@
-"""How a photo becomes a crop: drawn on the host as an affine map, applied on the device, a whole batch at once.
+"""Crops of photos: each is drawn on the host, as an affine map, and a whole batch is cut on the device at once.
 
 Affine maps are (2, 3) matrices between pixels whose centres lie at integers.
 """
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from edgepose.arrays import Double, Float
 from edgepose.skeleton import OPENPOSE18
 from edgepose.training.annotations import LABELLED, Photo
 from edgepose.training.targets import PeopleInCrop
@@ -26,10 +26,10 @@ LONG_SIDE_PX = (320.0, 720.0)
 # Someone larger than the greater share of the crop is brought to a share from this range.
 PERSON_SHARE = (0.45, 1.15)
 ROTATION_DEG = 40.0
-BACKGROUND_SHARE = 0.1  # of crops are centred anywhere, not on somebody
-GREY_SHARE = 0.05
+BACKGROUND_SHARE = 0.1  # of the crops: centred anywhere, not on a person
+GREY_SHARE = 0.05  # of the crops
 
-Affine = NDArray[np.float64]  # (2, 3)
+Affine = Double  # (2, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Look:
         colour: 1 keeps the colours, 0 makes it grey.
     """
 
-    gains: NDArray[np.float32]
+    gains: Float
     contrast: float
     brightness: float
     colour: float
@@ -56,7 +56,7 @@ def draw_crop(rng: np.random.Generator, photo: Photo, size: int) -> tuple[Affine
     # Drawn always, so that what follows does not depend on the photo.
     on_somebody, who, share = rng.random(), rng.random(), np.exp(rng.uniform(*np.log(PERSON_SHARE)))
     labelled = photo.states == LABELLED
-    people = np.flatnonzero(labelled.any(axis=1))  # Of some, nobody looked at anything.
+    people = np.flatnonzero(labelled.any(axis=1))  # of some people nothing is labelled
     if len(people) and on_somebody >= BACKGROUND_SHARE:
         person = people[int(who * len(people))]
         points = photo.keypoints[person][labelled[person]]
@@ -64,10 +64,10 @@ def draw_crop(rng: np.random.Generator, photo: Photo, size: int) -> tuple[Affine
         extent = float((high - low).max())
         if extent * scale > PERSON_SHARE[1] * size:
             scale = share * size / extent
-        # Somebody small lies anywhere in the crop, somebody large fills it.
+        # A small person lies anywhere in the crop, a large one fills it.
         room = max(0.25, 0.9 - extent * scale / size) * size / scale
         centre = (low + high) / 2 + rng.uniform(-0.5, 0.5, 2) * room
-    # The crop stays on the photo, as far as the photo is larger.
+    # The crop does not reach beyond a photo that is larger.
     margin = np.minimum(size / 2 / scale, whole / 2)
     centre = np.clip(centre, margin, whole - margin)
     angle = np.deg2rad(ROTATION_DEG) * (rng.uniform(-0.5, 0.5) + rng.uniform(-0.5, 0.5))  # triangular: upright is common
@@ -78,7 +78,7 @@ def draw_crop(rng: np.random.Generator, photo: Photo, size: int) -> tuple[Affine
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """Random colours."""
+    """A random look."""
     gains = np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
     grey = rng.random() < GREY_SHARE
     colour = 0.0 if grey else rng.uniform(0.6, 1.3)
@@ -142,5 +142,5 @@ def colour_crops(crops: Tensor, looks: Tensor) -> Tensor:
 
 
 def pack_looks(looks: list[Look]) -> Tensor:
-    """(B, 6) of `colour_crops`."""
+    """The looks (B, 6) that `colour_crops` takes."""
     return torch.tensor([[*look.gains.tolist(), look.contrast, look.brightness, look.colour] for look in looks])

@@ -1,4 +1,4 @@
-"""Batches of crops with their marks, each a function of the seed and the step alone: no state to save or to lose."""
+"""Batches of crops with their marks. Each is a function of the seed and the step alone, so that there is no state to save."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 from tqdm import tqdm
 
+from edgepose.arrays import Double, Image, Uint8
 from edgepose.errors import InputError, SourceError
 from edgepose.training.annotations import Photo, refuse
 from edgepose.training.augmentation import draw_crop, draw_look, invert, move_people, pack_looks
@@ -27,7 +27,7 @@ _CANVAS_MULTIPLE = 32
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B crops before they are cut and drawn; see `cut_crops`, `colour_crops` and `targets` for what the parts are."""
+    """The B crops of a step, not yet cut and drawn; the parts are those of `cut_crops`, `colour_crops` and `targets`."""
 
     canvases: Tensor
     to_canvas: Tensor
@@ -41,9 +41,7 @@ class Batch:
 
 
 def check_images(photos: Sequence[Photo], store: ImageStore, cache: ImageCache, workers: int) -> None:
-    """Look at every image once: all are there, decode, and have the size that the annotations say.
-
-    What is decoded stays in the cache, so that the time is not lost.
+    """Check that every image is there, decodes, and has the size that the annotations say; all that fits stays in the cache.
 
     Raises:
         SourceError: Some do not; all problems are counted, a few are named.
@@ -67,7 +65,7 @@ def check_images(photos: Sequence[Photo], store: ImageStore, cache: ImageCache, 
 
 
 def split(photos: Sequence[Photo], held_out: int) -> tuple[list[Photo], list[Photo]]:
-    """Photos to train on and `held_out` others, the same ones whenever the ids are: as many of each source, as far as it goes.
+    """Split photos into those to train on and `held_out` others: by their ids alone, and as many of each source as can be.
 
     Raises:
         InputError: Nothing would be left to train on.
@@ -88,7 +86,7 @@ class Batches:
     """Training batches by step. Sources of photos are drawn from by their shares, and their photos equally often.
 
     Args:
-        photos: What to draw from.
+        photos: The photos to draw from.
         cache: Their images.
         batch_size: B.
         crop: Side of the crops.
@@ -154,13 +152,13 @@ class Batches:
                     future.cancel()
 
 
-def _to_reduced(photo: Photo, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _to_reduced(photo: Photo, image: Image) -> Double:
     """(2, 3) affine map from pixels of the photo to those of its decoded, perhaps reduced image."""
     x, y = image.shape[1] / photo.width, image.shape[0] / photo.height
     return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5]])
 
 
-def _seen(to_image: NDArray[np.float64], crop: int, height: int, width: int) -> tuple[slice, slice]:
+def _seen(to_image: Double, crop: int, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of an image that a crop looks at, with a margin for interpolation."""
     corners = np.array([(x, y, 1) for x in (0, crop) for y in (0, crop)]) @ to_image.T
     x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (width - 1, height - 1))
@@ -168,7 +166,7 @@ def _seen(to_image: NDArray[np.float64], crop: int, height: int, width: int) -> 
     return slice(y0, max(y0 + 1, min(y1, height))), slice(x0, max(x0 + 1, min(x1, width)))
 
 
-def _canvases(windows: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]) -> NDArray[np.uint8]:
+def _canvases(windows: Sequence[tuple[Image, Uint8 | None]]) -> Image:
     """(B, H, W, 4): images at the top left of canvases of one size, the rest grey; their crowds in the fourth layer."""
     height, width = (-(-max(image.shape[i] for image, _ in windows) // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for i in (0, 1))
     canvases = np.empty((len(windows), height, width, 4), np.uint8)
@@ -181,7 +179,7 @@ def _canvases(windows: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8] | Non
     return canvases
 
 
-def _crowd_mask(photo: Photo, height: int, width: int) -> NDArray[np.uint8]:
+def _crowd_mask(photo: Photo, height: int, width: int) -> Uint8:
     """(height, width): 255 inside the outlines of a photo's crowds, or inside the boxes of those that have none."""
     mask = np.zeros((height, width), np.uint8)
     scale = np.array([width / photo.width, height / photo.height] * 2)

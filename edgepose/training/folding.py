@@ -6,7 +6,7 @@ network with batch norms, which then do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -15,20 +15,20 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgepose.networks import LightweightOpenPose
 
-# Of the backbone: what they see, edges and textures, they have learned from many more photos, and at their resolution they
-# take a quarter of the time.
+# The first blocks of the backbone stay as they are: they have learned edges and textures from many more photos, and at their
+# resolution they would take a quarter of the time.
 FIXED_BLOCKS = 3
 
 
 def fold_norms(network: LightweightOpenPose) -> None:
     """Fold all batch norms of `network`, in place, and fix its first blocks. Their running statistics become constants."""
-    for parent, name, following in list(_normalised(network)):
-        convolution, norm = parent.get_submodule(name), parent.get_submodule(following)
+    for path, norm_path in _norms(network).items():
+        convolution, norm = network.get_submodule(path), network.get_submodule(norm_path)
         assert isinstance(convolution, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
         # A bias that was not there before would not learn.
-        setattr(parent, name, fuse_conv_bn_eval(convolution.eval(), norm.eval()).requires_grad_())
-        setattr(parent, following, nn.Identity())
+        network.set_submodule(path, fuse_conv_bn_eval(convolution.eval(), norm.eval()).requires_grad_())
+        network.set_submodule(norm_path, nn.Identity())
     for block in list(network.model)[:FIXED_BLOCKS]:
         block.requires_grad_(False)
 
@@ -36,7 +36,7 @@ def fold_norms(network: LightweightOpenPose) -> None:
 def unfolded(weights: Mapping[str, Tensor], network: LightweightOpenPose) -> dict[str, Tensor]:
     """The folded `weights` by the names of `network`, which has batch norms: those do nothing but add."""
     plain = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    norms = dict(_paths(network))
+    norms = _norms(network)
     for name, tensor in weights.items():
         path, _, kind = name.rpartition(".")
         norm = norms.get(path)
@@ -54,17 +54,12 @@ def unfolded(weights: Mapping[str, Tensor], network: LightweightOpenPose) -> dic
     return plain
 
 
-def _normalised(network: nn.Module) -> Iterator[tuple[nn.Sequential, str, str]]:
-    """Every convolution with a batch norm behind it: where the two are, and their names there."""
-    for parent in network.modules():
-        if isinstance(parent, nn.Sequential):
-            for (name, module), (following, after) in pairwise(parent.named_children()):
-                if isinstance(module, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-                    yield parent, name, following
-
-
-def _paths(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """The same by their paths from the network."""
-    names = {id(module): name for name, module in network.named_modules()}
-    for parent, name, following in _normalised(network):
-        yield f"{names[id(parent)]}.{name}", f"{names[id(parent)]}.{following}"
+def _norms(network: nn.Module) -> dict[str, str]:
+    """The path of every batch norm that stands behind a convolution, by the path of that convolution."""
+    return {
+        f"{path}.{name}": f"{path}.{following}"
+        for path, parent in network.named_modules()
+        if isinstance(parent, nn.Sequential)
+        for (name, module), (following, after) in pairwise(parent.named_children())
+        if isinstance(module, nn.Conv2d) and isinstance(after, nn.BatchNorm2d)
+    }

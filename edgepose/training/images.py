@@ -1,4 +1,4 @@
-"""Images from a folder or from tar files, indexed once, read at random, decoded once as long as memory allows."""
+"""Images from a folder or from tar files, which are indexed once; decoded images are kept as long as memory allows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Image
 from edgepose.errors import SourceError
+from edgepose.media.headers import bare, read_header
+from edgepose.media.images import MAX_PIXELS
 
 
 class ImageStore:
@@ -57,7 +59,7 @@ class ImageStore:
 
 
 def _index(tar: Path) -> dict[str, tuple[Path, int, int]]:
-    """The files in a tar file by name: the tar file, offset, size."""
+    """The files in a tar file by name, each with the tar file, its offset and its size."""
     try:
         with tarfile.open(tar, "r:") as archive:
             files = [member for member in archive if member.isfile()]
@@ -82,9 +84,9 @@ class ImageCache:
         self._max_side = max_side
         self._left = max_bytes
         self._lock = threading.Lock()
-        self._images: dict[str, NDArray[np.uint8]] = {}
+        self._images: dict[str, Image] = {}
 
-    def read(self, name: str) -> NDArray[np.uint8]:
+    def read(self, name: str) -> Image:
         """(H, W, 3) uint8 BGR, no side longer than `max_side`.
 
         Raises:
@@ -101,11 +103,11 @@ class ImageCache:
                 image = self._images.get(name, image)
         return image
 
-    def _decode(self, name: str) -> NDArray[np.uint8]:
-        data = np.frombuffer(self._store.read(name), np.uint8)
+    def _decode(self, name: str) -> Image:
+        data = self._store.read(name)
+        _check(data, f"{name} in {self._store.path}")
         # Labels are in the pixels of the file: the EXIF orientation is not looked at, as COCO's tools do not.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(data, flags) if data.size else None
+        image = cv2.imdecode(np.frombuffer(bare(data), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
             raise SourceError(f"{name} in {self._store.path} does not decode as an image; replace or remove it")
         height, width = image.shape[:2]
@@ -113,3 +115,19 @@ class ImageCache:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         return np.asarray(image, np.uint8)
+
+
+def _check(data: bytes, where: str) -> None:
+    """Check, before any memory is taken for its pixels, that an encoded image is whole and of a bounded size.
+
+    Raises:
+        SourceError: It is not.
+    """
+    try:
+        header = read_header(data)
+    except ValueError:
+        header = None
+    if header is None or not header.whole:
+        raise SourceError(f"{where} does not decode as an image; expected a whole JPEG, PNG, WebP, BMP or TIFF file")
+    if not 0 < header.width * header.height <= MAX_PIXELS:
+        raise SourceError(f"{where} has {header.width} x {header.height} pixels; expected 1 to {MAX_PIXELS:,} of them")

@@ -41,7 +41,7 @@ LOG_EVERY = 50  # steps
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The settings of a run.
 
     Attributes:
         width, refinement_stages: Of the network.
@@ -82,7 +82,7 @@ class Recipe:
                 raise InputError(f"{name} is {value}; expected a positive number")
 
 
-# What a resumed run cannot change: the shape of the weights.
+# A resumed run cannot change these, which decide the shape of the weights.
 _FIXED = ("width", "refinement_stages", "fold_norms")
 
 
@@ -232,7 +232,7 @@ def train(
 
 @dataclass
 class _Run:
-    """A run's parts, and what is done with them now and then."""
+    """A run's parts, and the steps that come at intervals: logging, validation and saving."""
 
     recipe: Recipe
     network: LightweightOpenPose
@@ -267,7 +267,7 @@ class _Run:
         self.save()
 
     def save(self) -> None:
-        """Write everything."""
+        """Write the weights, the log, the curves and the checkpoint."""
         save_weights(self.output / LAST, self._weights())
         write_rows(self.output, self.rows)
         plot_rows(self.output, self.rows)
@@ -300,7 +300,7 @@ def train_step(
     crop: int,
     teacher: Teacher | None = None,
 ) -> Tensor:
-    """One update of the weights; the loss."""
+    """Update the weights once; returns the loss."""
     batch = batch.to(device)
     with torch.no_grad():
         images, crowds = cut_crops(batch.canvases, batch.to_canvas, crop)

@@ -1,4 +1,4 @@
-"""What a run needs to go on exactly where it was: saved atomically, loaded safely."""
+"""The state of a run, from which it goes on exactly where it was: saved atomically, loaded safely."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORMAT = 1
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         step: Batches trained on.
@@ -38,7 +38,7 @@ class Averaged:
     """An exponential moving average (EMA) of a network's weights; early on it forgets faster than `decay`.
 
     Args:
-        network: What to follow.
+        network: The network that it follows.
         decay: Share of the old average that stays at every update, in the long run.
     """
 

@@ -1,4 +1,4 @@
-"""What the network is taught: heatmaps and part affinity fields (PAFs) of labelled people, and where they are unknown.
+"""Target maps: heatmaps and part affinity fields (PAFs) of labelled people, and the cells where they are unknown.
 
 Legend: B crops of a batch, K = 18 keypoints, h x w cells of `STRIDE` pixels; the centre of cell i is pixel
 `STRIDE * (i + 0.5) - 0.5`. Maps hold 57 channels: K heatmaps, the background, 38 PAF channels in the order of
@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from edgepose.arrays import Double, Float, Uint8
 from edgepose.skeleton import OPENPOSE18, PAF_CHANNELS, PAF_LIMBS
 from edgepose.training.annotations import LABELLED, UNLABELLED
 
@@ -47,7 +47,7 @@ _LIMB_OF_PAIR = [PAF_CHANNELS.index((2 * pair, 2 * pair + 1)) for pair in range(
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What is to be drawn into the maps of B crops, as flat lists in crop pixels.
+    """The labels of B crops, as flat lists in crop pixels, from which `draw_targets` and `draw_weights` make maps.
 
     Attributes:
         points: (J, 2) labelled keypoints.
@@ -83,10 +83,10 @@ class PeopleInCrop:
         to_photo: (2, 3) affine map from crop pixels to pixels of the photo.
     """
 
-    keypoints: NDArray[np.float32]
-    states: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    to_photo: NDArray[np.float64]
+    keypoints: Float
+    states: Uint8
+    boxes: Float
+    to_photo: Double
 
 
 def list_marks(crops: Sequence[PeopleInCrop]) -> Marks:
@@ -189,7 +189,7 @@ def _centres(count: int, device: torch.device) -> Tensor:
     return STRIDE * (torch.arange(count, device=device) + 0.5) - 0.5
 
 
-def _to_unit_square(box: NDArray[np.float32]) -> NDArray[np.float64]:
+def _to_unit_square(box: Float) -> Double:
     """(2, 3) affine map that takes `box` (x0, y0, x1, y1), grown by half, to [-1, 1]."""
     centre = (box[:2].astype(np.float64) + box[2:]) / 2
     half = np.maximum((box[2:].astype(np.float64) - box[:2]) * BOX_GROWTH, _MIN_BOX_PX) / 2

@@ -1,7 +1,6 @@
-"""What a trained model sees in the same crops, as a second opinion on what the labels say (distillation, arXiv 1811.05419).
+"""Distillation (arXiv 1811.05419): a network learns from the maps of a trained model, too, and not from labels alone.
 
-Labels are exact and have gaps: nobody drew every bystander, and a third of the sports photos know no faces. A model that saw
-many more photos is less exact, and has an opinion on everything.
+Labels are exact, but have gaps: bystanders and faces that nobody labelled. The maps of a model have none, but are less exact.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from edgepose.networks.lightweight_openpose import HEATMAPS, PAFS
 from edgepose.training.augmentation import MEAN, SCALE
 from edgepose.training.targets import STRIDE
 
-# Of an opinion, where a label's is 1.
+# Of the teacher's maps, where the weight of labels is 1.
 WEIGHT = 1.0
 
 
@@ -51,6 +50,6 @@ class Teacher:
 
 
 def blended(targets: Tensor, weights: Tensor, opinion: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets and their weights, all (B, 57, h, w), for which the squared error has the gradient of both errors' sum."""
+    """Targets and weights (B, 57, h, w) whose squared error has the gradient of two errors' sum: to `targets` and `opinion`."""
     total = weights + WEIGHT
     return (weights * targets + WEIGHT * opinion) / total, total

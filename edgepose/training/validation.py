@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from edgepose.arrays import Double
 from edgepose.decoding.paf import decode_poses
 from edgepose.evaluation import run_cocoeval
 from edgepose.geometry import cells_to_pixels, fit_letterbox
@@ -66,9 +66,7 @@ def _as_coco(photos: Sequence[Photo]) -> dict[str, Any]:
     return {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
 
-def _annotation(
-    photo: Photo, box: tuple[float, ...], points: NDArray[np.floating], area: float | None = None
-) -> dict[str, Any]:
+def _annotation(photo: Photo, box: tuple[float, ...], points: Double, area: float | None = None) -> dict[str, Any]:
     """A person, or without an area a crowd."""
     x0, y0, x1, y1 = box
     return {

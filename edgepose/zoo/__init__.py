@@ -1,1 +1,1 @@
-"""The zoo: which models there are and what each needs (`registry`, `models.yaml`), and how its files come here (`download`)."""
+"""The zoo: models (`models.yaml`, `registry`, `fields`), their decoders (`decoders`), their files (`download`, `local`)."""

@@ -1,4 +1,4 @@
-"""Bringing a model's files here: where they are looked for, and how they are fetched.
+"""Files of models: finds them on this machine, or fetches them.
 
 A model is looked for among the models inside the package, then in the models folder. What neither has is fetched into
 the models folder: from `EDGEPOSE_MIRROR` if that is set, else, or where that fails, from the file's public address.
@@ -27,11 +27,11 @@ from edgepose.zoo.registry import Model, ModelFile
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
-"""Between two pieces of a file, not for the whole of it: a slow line is no error, a silent one is."""
+"""The longest wait between two pieces of a file: a slow line is no error, a silent one is."""
 
 CHUNK_BYTES = 1 << 16
 MAX_BYTES = 1 << 30
-"""Where a download without a known size is cut off; the largest network here takes a quarter of it."""
+"""A download without a known size is cut off here; the largest network of the zoo takes a quarter of it."""
 
 _EMBEDDED = Path(__file__).with_name("embedded")
 _log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _is_whole(path: Path, file: ModelFile) -> bool:
 
 
 def _fetch_file(file: ModelFile, folder: Path, progress: bool) -> None:
-    """One file into the folder, from the first source that has it. OSError: the folder cannot be written."""
+    """Fetch a file into the folder from the first source that has it; OSError means that the folder cannot be written."""
     failures = []
     for source in _sources(file):
         try:
@@ -141,7 +141,7 @@ def _folder(variable: str, text: str) -> Path:
 
 
 def _fetch_from(source: str | Path, file: ModelFile, folder: Path, progress: bool) -> None:
-    """One file from one source. DownloadError: the source fails; OSError: the folder cannot be written."""
+    """Fetch a file from one source; DownloadError means that the source fails, OSError that the folder cannot be written."""
     from tqdm import tqdm
 
     label = _label(source)
@@ -205,7 +205,7 @@ def _label(source: str | Path) -> str:
 
 
 def _root(error: BaseException) -> str:
-    """What lies under an exception that libraries wrapped several times, in one line."""
+    """The first cause of an exception that libraries wrapped several times, in one line."""
     while error.__context__ is not None:
         error = error.__context__
     return showable_text(" ".join(str(getattr(error, "strerror", None) or error).split())) or type(error).__name__

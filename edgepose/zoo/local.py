@@ -1,4 +1,4 @@
-"""The files that a model is made of, on this machine: none of them is ever an output."""
+"""The places of a model's files on this machine, none of which may be an output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from edgepose.errors import EdgePoseError
 from edgepose.zoo import download, registry
 
-# What stands beside a model file under the same stem: weights, descriptions, and the weights of a large ONNX file.
+# Suffixes of the files that belong to a model: its network, its weights (of a large ONNX file, too), and its description.
 _SUFFIXES = (
     ".xml", ".bin", ".onnx", ".onnx.data", ".onnx_data", ".pb", ".tflite", ".yaml", ".pth", ".pt", ".safetensors", ".npz",
 )  # fmt: skip
@@ -17,7 +17,7 @@ _SUFFIXES = (
 def model_files(model: object) -> list[Path]:
     """The places where the files of `model`, a path or a name of the zoo, are or may be; nothing is fetched.
 
-    A model that is not one at all has none: whoever loads it says so.
+    There are none for what is no model at all, which is an error when it is loaded.
     """
     if not isinstance(model, str | Path):
         return []

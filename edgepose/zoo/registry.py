@@ -9,25 +9,20 @@ from __future__ import annotations
 import difflib
 import functools
 import platform
-import re
-import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
 from edgepose.errors import InputError, ModelError, UnknownModelError
 from edgepose.skeleton import SKELETONS, Skeleton, describe_skeleton, make_skeleton
 from edgepose.zoo.decoders import DECODERS, Task
-
-Colour = Literal["BGR", "RGB"]
-Layout = Literal["NCHW", "NHWC"]
-Boxes = Literal["corners", "centre"]
+from edgepose.zoo.fields import FILE_FIELDS, MODEL_FIELDS, REQUIRED, Boxes, Colour, Layout, checked, shown
 
 DEFAULT = "default"
-"""The alias of the model that is used where nobody asks for another."""
+"""The alias of the model that is used unless another is asked for."""
 
 EXAMPLE_YAML = """\
 task: bottom-up         # bottom-up, top-down or detector
@@ -43,7 +38,7 @@ stride: 8               # the output maps are this many times smaller
 """
 
 MAX_YAML_CHARACTERS = 64 * 1024
-"""No description comes near this; a longer one is refused unread."""
+"""The longest description that is read; none comes near it."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +67,10 @@ class Alias:
         name: Such as `fast`.
         model: The zoo's name of the model on this processor.
         height: Height of the network's input in pixels; None: the model's own.
-        detector: What finds the people for a top-down model; None: the model's own.
+        detector: The model that finds the people for a top-down one; None: the model's own.
         ap: COCO keypoint AP in percent; models.yaml says how it was measured.
-        ms: Milliseconds for a frame; likewise.
-        purpose: What to choose it for.
+        ms: Milliseconds for a frame; models.yaml says how they were measured, too.
+        purpose: The use that it is for.
     """
 
     name: str
@@ -93,8 +88,8 @@ class Model:
 
     Attributes:
         name: The zoo's name, or the stem of the model's file.
-        task: Whether it sees the whole image, one person, or finds the people.
-        decoder: What turns its outputs into keypoints or boxes.
+        task: "bottom-up" (keypoints in the whole image), "top-down" (of one person in a crop) or "detector" (boxes).
+        decoder: The name of the decoder that turns its outputs into keypoints or boxes.
         colour: Channel order that the network was trained on.
         layout: Of the network's input.
         mean: In the order of `colour`; the network sees (x - mean) / scale, x from 0 to 255.
@@ -106,10 +101,10 @@ class Model:
         person_label: Class of a person; detectors alone have one.
         padding: Grey level, 0 to 255, of what the frame does not fill of the input; None: the mean.
         boxes: What the four numbers of a box are: two corners, or its centre and sides; None: as its decoder takes them.
-        outputs: Channels of each output that counts; empty where nobody says.
+        outputs: Channels of each output that counts; empty if the description does not say.
         min_score: Least score of a keypoint, unless the caller says otherwise.
-        min_confidence: Least confidence of a person, likewise.
-        detector: What finds the people for a top-down model, unless the caller says otherwise: a name of the zoo.
+        min_confidence: Least confidence of a person, unless the caller says otherwise.
+        detector: The model of the zoo that finds the people for a top-down one, unless the caller says otherwise.
         files: The first is the one to open.
         gflops: Two per multiply-add, at `size`.
         ap: COCO keypoint AP, percent; `ap_protocol` says of which images and how.
@@ -182,7 +177,7 @@ def get(name: str) -> Model:
         near = difflib.get_close_matches(name, [*table, *models], n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise UnknownModelError(
-            f"no model {_shown(name)} in the zoo; {guess}`edgepose models list` shows all, "
+            f"no model {shown(name)} in the zoo; {guess}`edgepose models list` shows all, "
             "and a path to an .xml, .onnx, .tflite or .pb file is a model too"
         )
     return models[name]
@@ -226,7 +221,7 @@ def from_yaml(name: str, text: str, where: str) -> Model:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ModelError(f"{where}: expected YAML, got {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{where}: expected a mapping of fields such as task and decoder, got {_shown(content)}")
+        raise ModelError(f"{where}: expected a mapping of fields such as task and decoder, got {shown(content)}")
     return parse(name, content, where)
 
 
@@ -245,9 +240,9 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
     Raises:
         ModelError: A field is unknown, missing or of the wrong type, or two contradict each other.
     """
-    values = _checked(fields, _MODEL_FIELDS, _REQUIRED, where)
+    values = checked(fields, MODEL_FIELDS, REQUIRED, where)
     values["files"] = tuple(
-        ModelFile(**_checked(file, _FILE_FIELDS, ("name",), f"{where}: files[{index}]"))
+        ModelFile(**checked(file, FILE_FIELDS, ("name",), f"{where}: files[{index}]"))
         for index, file in enumerate(values.get("files", ()))
     )
     try:
@@ -271,7 +266,7 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
     }
     for field, (found, expected) in contradictions.items():
         if found:
-            raise ModelError(f"{where}: {field} is {_shown(getattr(model, field))}, expected {expected}")
+            raise ModelError(f"{where}: {field} is {shown(getattr(model, field))}, expected {expected}")
     return model
 
 
@@ -292,108 +287,3 @@ def _zoo() -> tuple[dict[str, Model], dict[str, dict[str, Any]]]:
     table = yaml.load(Path(__file__).with_name("models.yaml").read_text(encoding="utf-8"), Loader=loader)
     models = {name: parse(name, fields, f"models.yaml: {name}") for name, fields in table["models"].items()}
     return models, table["aliases"]
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
-
-
-def _shown(value: object) -> str:
-    """The value as an error quotes it: on one line, and short however large it is."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # Python refuses to print a whole number of more than 4,300 digits
-        return "a number of thousands of digits"
-
-
-# What each field takes: in words, for errors, and as a check.
-
-_Check = Callable[[Any], bool]
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
-
-
-def _share(value: Any) -> bool:
-    return _number(value) and 0 <= value <= 1
-
-
-def _whole(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 40
-
-
-def _list(item: _Check, length: int | None = None) -> _Check:
-    return lambda value: isinstance(value, list | tuple) and length in (None, len(value)) and all(map(item, value))
-
-
-def _matching(pattern: str) -> _Check:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
-
-
-def _one_of(literal: Any) -> tuple[str, _Check]:
-    choices = get_args(literal)
-    return " or ".join(choices), lambda value: value in choices
-
-
-_MODEL_FIELDS: dict[str, tuple[str, _Check]] = {
-    "task": _one_of(Task),
-    "decoder": (" or ".join(DECODERS), lambda value: isinstance(value, str) and value in DECODERS),
-    "skeleton": (
-        f"{' or '.join(SKELETONS)}, or a description of your own",
-        lambda value: value in SKELETONS if isinstance(value, str) else isinstance(value, dict),
-    ),
-    "colour": _one_of(Colour),
-    "layout": _one_of(Layout),
-    "mean": ("three numbers", _list(_number, 3)),
-    "scale": ("three positive numbers", _list(lambda value: _number(value) and value > 0, 3)),
-    "size": ("height and width, two positive whole numbers", _list(_whole, 2)),
-    "stride": ("a positive whole number", _whole),
-    "multiple": ("a positive whole number", _whole),
-    "padding": ("a grey level, a whole number from 0 to 255", lambda value: _whole(value, least=0) and value <= 255),
-    "boxes": _one_of(Boxes),
-    "person_label": ("a whole number of 0 or more", lambda value: _whole(value, least=0)),
-    "min_score": ("a number from 0 to 1", _share),
-    "min_confidence": ("a number from 0 to 1", _share),
-    "detector": ("text", _text),
-    "outputs": ("a list of channel counts, such as [19, 38]", _list(_whole)),
-    "files": ("a list of files, each with its fields", _list(lambda value: isinstance(value, dict))),
-    "gflops": ("a number", _number),
-    "ap": ("a number, in percent", _number),
-    "ap_protocol": ("text", _text),
-    "licence": ("text", _text),
-    "source": ("text", _text),
-    "conversion": ("text", _text),
-    "notes": ("text", _text),
-}
-_REQUIRED = ("task", "decoder", "colour", "layout", "mean", "scale", "size", "stride")
-_FILE_FIELDS: dict[str, tuple[str, _Check]] = {
-    "name": ("a plain file name", _matching(r"\w[\w.-]*")),
-    "url": ("an http or https address", _matching(r"https?://\S+")),
-    "size": ("bytes, a positive whole number", _whole),
-    "checksum": (
-        "sha256:, sha384: or sha256-prefix: and then 64, 96 or 8 lower-case hex digits",
-        _matching(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha256-prefix:[0-9a-f]{8}"),
-    ),
-}
-
-
-def _checked(
-    given: Mapping[str, object], expectations: dict[str, tuple[str, _Check]], required: tuple[str, ...], where: str
-) -> dict[str, Any]:
-    """Those values of `given` that are not None, lists as tuples."""
-    values = {field: value for field, value in given.items() if value is not None}
-    for field, value in values.items():
-        if field not in expectations:
-            raise ModelError(f"{where}: unknown field {_shown(field)}, expected one of {', '.join(expectations)}")
-        expected, check = expectations[field]
-        if not check(value):
-            raise ModelError(f"{where}: {field} is {_shown(value)}, expected {expected}")
-    for field in required:
-        if field not in values:
-            raise ModelError(f"{where}: field {field} is missing, expected {expectations[field][0]}")
-    return {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float
 from edgepose.skeleton import PAF_CHANNELS, PAF_LIMBS
 
 KEYPOINTS = 18
@@ -21,8 +21,6 @@ MIN_AFFINITY = 0.05
 MIN_HITS = 9  # more than 80 % of the samples
 MIN_KEYPOINTS = 3
 MIN_MEAN_SCORE = 0.2
-
-Float = NDArray[np.float32]
 
 
 def decode(heatmaps: Float, pafs: Float, ratio: int = 4) -> tuple[Float, Float]:

@@ -7,11 +7,10 @@ benchmarks/tags.py measures both.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 from scipy.optimize import linear_sum_assignment
 
-Float = NDArray[np.float32]
+from edgepose.arrays import Float
 
 ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
 THRESHOLD = 0.1

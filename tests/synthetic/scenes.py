@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Bools, Float
 from edgepose.skeleton import OPENPOSE18, PAF_CHANNELS, PAF_LIMBS
-
-Float = NDArray[np.float32]
 
 PEAK_SIGMA = 1.0  # of a heatmap's peaks, cells
 FIELD_RADIUS = 1.0  # cells from the limb to the edge of its field
@@ -57,7 +55,7 @@ def place_people(rng: np.random.Generator, people: int, height: int, width: int)
     return keypoints
 
 
-def draw(keypoints: Float, found: NDArray[np.bool_], strength: Float, height: int, width: int) -> tuple[Float, Float]:
+def draw(keypoints: Float, found: Bools, strength: Float, height: int, width: int) -> tuple[Float, Float]:
     """Maps without noise of keypoints (N, 18, 2) in cells; `strength` (N, 18) is the height of each peak."""
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     heatmaps = np.zeros((19, height, width), np.float32)

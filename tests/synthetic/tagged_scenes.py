@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgepose.arrays import Float
 from edgepose.skeleton import COCO17, OPENPOSE18, convert
 from synthetic.scenes import MISSING, place_people
 
@@ -12,8 +12,6 @@ PEAK_SIGMA = 2.0  # cells, as HigherHRNet is taught
 APART = 2.2  # between the tags of two people
 TAG_NOISE = 0.1  # standard deviation, of the tags of one person and where nobody is
 NOISE = 0.01  # standard deviation of the heatmaps where nobody is
-
-Float = NDArray[np.float32]
 
 
 def make_scene(people: int, height: int, width: int, seed: int = 0) -> tuple[Float, Float]:

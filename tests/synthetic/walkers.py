@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose import COCO17, Poses, Skeleton
+from edgepose.arrays import Bools, Double, Ints
 from edgepose.kernels.assignment import assign
 from edgepose.tracking import Tracker
 
@@ -30,9 +31,9 @@ class Frame:
 
     timestamp: float
     poses: Poses  # N people
-    people: NDArray[np.int64]  # (N,) who each is, in 0 .. P - 1
-    truth: NDArray[np.float64]  # (P, 17, 2) where everybody's COCO keypoints really are, NaN for the absent
-    visible: NDArray[np.bool_]  # (P,) who is present and not hidden
+    people: Ints  # (N,) who each is, in 0 .. P - 1
+    truth: Double  # (P, 17, 2) where everybody's COCO keypoints really are, NaN for the absent
+    visible: Bools  # (P,) who is present and not hidden
 
 
 def walk(
@@ -99,24 +100,24 @@ def walk(
     return frames
 
 
-def boxes(keypoints: NDArray[np.float64]) -> NDArray[np.float64]:
+def boxes(keypoints: Double) -> Double:
     """(P, 4) x0, y0, x1, y1 around (P, K, 2)."""
     return np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
 
 
-def overlaps(keypoints: NDArray[np.float64]) -> NDArray[Any]:
+def overlaps(keypoints: Double) -> NDArray[Any]:
     """(P, P) part of each person's box that lies in each other's; 0 on the diagonal and for the absent (NaN)."""
     box = boxes(keypoints)
     low, high = np.maximum(box[:, None, :2], box[:, :2]), np.minimum(box[:, None, 2:], box[:, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
     np.fill_diagonal(shared, 0)
-    part: NDArray[np.float64] = shared / np.prod(box[:, 2:] - box[:, :2], axis=1)[:, None]
+    part: Double = shared / np.prod(box[:, 2:] - box[:, :2], axis=1)[:, None]
     return np.nan_to_num(part)
 
 
-def hidden(keypoints: NDArray[np.float64], height: NDArray[np.float64]) -> NDArray[Any]:
+def hidden(keypoints: Double, height: Double) -> NDArray[Any]:
     """(P,) who is behind somebody nearer, which is somebody taller."""
-    behind: NDArray[np.bool_] = (overlaps(keypoints) > HIDDEN) & (height > height[:, None])
+    behind: Bools = (overlaps(keypoints) > HIDDEN) & (height > height[:, None])
     return np.logical_or.reduce(behind, axis=1)
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import logging
 import time
 
-from edgepose.decoding.crowding import PAUSE_S, NowAndThen
+from edgepose.decoding.log_filter import PAUSE_S, NowAndThen
 
 
 def test_thirty_warnings_a_second_become_one_in_ten_seconds(monkeypatch, caplog):
-    log = logging.getLogger("edgepose.test_crowding")
+    log = logging.getLogger("edgepose.test_log_filter")
     log.addFilter(NowAndThen())
     for frame in range(30 * 21):
         monkeypatch.setattr(time, "monotonic", lambda frame=frame: 1000 + frame / 30)
