@@ -15,7 +15,8 @@ from edgepose.arrays import Float, Ints, Maps
 from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy, check_type
 from edgepose.decoding.log_filter import NowAndThen
 from edgepose.decoding.resolutions import merge_resolutions
-from edgepose.decoding.tag_grouping import MAX_CANDIDATES, describe, fill_missing, find_candidates, group_until_contested, join
+from edgepose.decoding.tag_grouping import MAX_CANDIDATES, find_candidates, group_until_contested, join
+from edgepose.decoding.tag_keypoints import describe, fill_missing
 from edgepose.errors import InputError, ModelError
 from edgepose.geometry import cells_to_pixels
 from edgepose.kernels.assignment import assign
