@@ -1,13 +1,13 @@
 """Drawing on pictures: people with their limbs, joints and identities, and the figures in the corner of a live picture.
 
-All lines of a colour go to OpenCV in one call; joints are lines of no length, which its round line ends turn into discs.
+Limbs are thick lines with round ends, and joints are such lines of no length: one kernel draws all of both.
 """
 
 from __future__ import annotations
 
 import colorsys
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgepose.arrays import Float, Image
 from edgepose.errors import InputError
+from edgepose.kernels.capsules import draw_capsules
 from edgepose.media.images import check_image
 from edgepose.poses import Poses
 from edgepose.skeleton import Skeleton
@@ -40,9 +41,9 @@ _TEXT: Colour = (240, 240, 240)
 
 # A line is this part of the picture's shorter side: 4 px at 720p, 7 at 1080p.
 _THICKNESS = 1 / 160
-# OpenCV takes coordinates in sixteenths of a pixel ...
-_SHIFT = 4
-# ... as 32-bit integers: points further out than this, in pixels, are not worth drawing exactly.
+# How much further than half their thickness lines and discs reach to each side, in pixels: that of OpenCV's anti-aliased ones.
+_LINE_EXTRA, _DISC_EXTRA = 0.67, 0.72
+# Points that lie this far from the picture's corner, in pixels, are mistakes, and are not drawn.
 _FAR = 1e6
 # The hues of neighbouring identities are the golden ratio of the circle apart, so that they differ however many there are.
 _GOLDEN = 0.618034
@@ -81,30 +82,24 @@ def draw_poses(
     shown = (poses.scores > 0) & (poses.scores >= min_score) & (np.abs(poses.keypoints) < _FAR).all(axis=2)
     if not shown.any():
         return canvas
-    width = max(1, round(min(image.shape[:2]) * _THICKNESS)) if thickness is None else max(1, thickness)
-    # NaN cannot be cast to an integer; the points that are not shown become 0.
-    points = (np.where(shown[..., None], poses.keypoints, 0) * (1 << _SHIFT)).round().astype(np.int32)
+    width = max(1, round(min(image.shape[:2]) * _THICKNESS) if thickness is None else min(thickness, max(image.shape[:2])))
     style = _style(poses.skeleton)
-    bones = points[:, style.limbs]  # (N, L, 2, 2)
-    has_bone = shown[:, style.limbs[:, 0]] & shown[:, style.limbs[:, 1]]  # (N, L)
-    joints = np.repeat(points[:, :, None], 2, axis=2)  # (N, K, 2, 2)
-
-    border = max(2, round(width / 2))  # On both sides together: it sets the figure off from any background.
-    _lines(canvas, bones[has_bone], _OUTLINE, width + border)
-    for size, chosen in style.discs:
-        _lines(canvas, joints[:, chosen][shown[:, chosen]], _OUTLINE, round(size * width) + border)
+    people, parts = len(poses), len(style.ends)
+    ends = np.where(shown[..., None], poses.keypoints, np.float32(np.nan))[:, style.ends]  # (N, P, 2, 2)
     if color_by == "limb":
-        for colour, chosen in style.limb_colours:
-            _lines(canvas, bones[:, chosen][has_bone[:, chosen]], colour, width)
-        for colour, size, chosen in style.joint_colours:
-            _lines(canvas, joints[:, chosen][shown[:, chosen]], colour, round(size * width))
+        ends = ends.swapaxes(0, 1)
+        sizes, colours = style.sizes.repeat(people), style.colours.repeat(people, axis=0)
     else:
         # The best person last, on top.
-        for i in reversed(range(len(poses))):
-            colour = person_colour(i if poses.ids is None else int(poses.ids[i]))
-            _lines(canvas, bones[i][has_bone[i]], colour, width)
-            for size, chosen in style.discs:
-                _lines(canvas, joints[i, chosen][shown[i, chosen]], colour, round(size * width))
+        ends = ends[::-1]
+        numbers = range(people) if poses.ids is None else poses.ids.tolist()
+        sizes = np.tile(style.sizes, people)
+        colours = np.array([person_colour(number) for number in numbers], np.uint8)[::-1].repeat(parts, axis=0)
+    ends = ends.reshape(-1, 2, 2)
+    border = max(2, round(width / 2))  # On both sides together: it sets the figure off from any background.
+    pixels = np.asarray(canvas)  # The kernel takes arrays alone, none of their subclasses.
+    draw_capsules(pixels, ends, _radii(sizes, width, border), np.full(colours.shape, _OUTLINE, np.uint8))
+    draw_capsules(pixels, ends, _radii(sizes, width, 0), colours)
     if poses.ids is not None:
         for number, person, found in zip(poses.ids.tolist(), poses.keypoints, shown, strict=True):
             if found.any():
@@ -152,32 +147,43 @@ def person_colour(number: int) -> Colour:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def _lines(canvas: Image, ends: NDArray[np.int32], colour: Colour, thickness: int) -> None:
-    """Draw lines (M, 2, 2) in sixteenths of a pixel."""
-    if len(ends):
-        cv2.polylines(canvas, list(ends[:, :, None]), False, colour, thickness, cv2.LINE_AA, _SHIFT)
+def _radii(sizes: Float, width: int, border: int) -> Float:
+    """The radii (M,) in pixels of lines, whose size is 0, and of discs, whose size is in line widths."""
+    # As in OpenCV, an odd thickness of a line counts as the next even one.
+    line = (width + border + 1) // 2 + _LINE_EXTRA
+    discs = (np.round(sizes * width) + border) / 2 + _DISC_EXTRA
+    return np.where(sizes > 0, discs, line).astype(np.float32)
 
 
 def _write_id(canvas: Image, number: int, found: Float, width: int) -> None:
     """Write `number` on a label above the highest of the keypoints `found` (M, 2), inside the picture."""
-    text, font, scale, stroke = str(number), cv2.FONT_HERSHEY_SIMPLEX, max(0.35, 0.15 * width), max(1, width // 3)
-    (wide, high), _ = cv2.getTextSize(text, font, scale, stroke)
+    height, across = canvas.shape[:2]
+    width = min(width, max(1, min(height, across) // 20))  # However thick lines are, labels are smaller than the picture.
+    label = _label(number, width)
+    high, wide = label.shape[:2]
     x, y = found[found[:, 1].argmin()]
     # Between the edges, so that the number of somebody half in the picture can still be read.
-    left = int(np.clip(x - wide / 2, width, max(width, canvas.shape[1] - wide - width)))
-    bottom = int(np.clip(y - 4 * width, high + width, max(high + width, canvas.shape[0] - width)))
-    corners = (left - width, bottom - high - width), (left + wide + width - 1, bottom + width - 1)
-    cv2.rectangle(canvas, *corners, person_colour(number), cv2.FILLED)
-    cv2.putText(canvas, text, (left, bottom), font, scale, _OUTLINE, stroke, cv2.LINE_AA)
+    left = max(0, int(min(x - wide / 2, across - wide)))
+    top = max(0, int(min(y - 3 * width - high, height - high)))
+    canvas[top : top + high, left : left + wide] = label[: height - top, : across - left]
+
+
+@lru_cache(maxsize=64)
+def _label(number: int, width: int) -> Image:
+    """`number` on a rectangle of its colour, for lines that are `width` pixels wide."""
+    text, font, scale, stroke = str(number), cv2.FONT_HERSHEY_SIMPLEX, max(0.35, 0.15 * width), max(1, width // 3)
+    (wide, high), _ = cv2.getTextSize(text, font, scale, stroke)
+    label = np.full((high + 2 * width, wide + 2 * width, 3), person_colour(number), np.uint8)
+    cv2.putText(label, text, (width, high + width), font, scale, _OUTLINE, stroke, cv2.LINE_AA)
+    return label
 
 
 class _Style(NamedTuple):
-    """The colours and sizes of a skeleton. Sizes of discs are in line widths; limbs and joints are given by their indices."""
+    """The P parts of a skeleton, limbs and joints, in the order in which they are drawn."""
 
-    limbs: NDArray[np.intp]  # (L, 2) keypoints
-    limb_colours: list[tuple[Colour, NDArray[np.intp]]]
-    discs: list[tuple[float, NDArray[np.intp]]]
-    joint_colours: list[tuple[Colour, float, NDArray[np.intp]]]
+    ends: NDArray[np.intp]  # (P, 2) keypoints at both ends; twice the same one for a joint
+    sizes: Float  # (P,) of joints in line widths, 0 for limbs
+    colours: Image  # (P, 3)
 
 
 @lru_cache(maxsize=8)
@@ -192,18 +198,12 @@ def _style(skeleton: Skeleton) -> _Style:
             return _MIDDLE
         return _PALETTE[sides.pop(), max((part[i] for i in ends), key=("face", "arm", "leg").index)]
 
-    sizes = [1.4 if p == "face" else 2.0 for p in part]  # Eyes and ears lie close together.
-    limbs = [colour(*ends) for ends in skeleton.limbs]
-    joints = [(colour(i), size) for i, size in enumerate(sizes)]
-    # In this order, so that the middle is drawn on top.
+    # In the order of the palette, so that the middle is drawn on top; eyes and ears are small, as they lie close together.
     order = {colour: place for place, colour in enumerate((*_PALETTE.values(), _MIDDLE))}
-
-    def where(values: list[Any], value: object) -> NDArray[np.intp]:
-        return np.array([i for i, each in enumerate(values) if each == value], np.intp)
-
-    return _Style(
-        np.array(skeleton.limbs, np.intp),
-        [(c, where(limbs, c)) for c in sorted(set(limbs), key=order.__getitem__)],
-        [(size, where(sizes, size)) for size in sorted(set(sizes))],
-        [(c, size, where(joints, (c, size))) for c, size in sorted(set(joints), key=lambda each: (order[each[0]], each[1]))],
+    limbs = sorted(((colour(*ends), 0.0, ends) for ends in skeleton.limbs), key=lambda limb: order[limb[0]])
+    joints = sorted(
+        ((colour(i), 1.4 if part[i] == "face" else 2.0, (i, i)) for i in range(len(skeleton))),
+        key=lambda joint: (order[joint[0]], joint[1]),
     )
+    colours, sizes, ends = zip(*limbs, *joints, strict=True)
+    return _Style(np.array(ends, np.intp), np.array(sizes, np.float32), np.array(colours, np.uint8))

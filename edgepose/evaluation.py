@@ -18,8 +18,8 @@ from edgepose.skeleton import COCO17
 # COCO's ten figures, in the order of pycocotools: AP and AR over OKS 0.50:0.95, at 0.50, at 0.75, and by the size of people.
 FIGURES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
-# Least score of a keypoint that is counted where the caller does not say. Models show keypoints from higher scores on, but AP
-# counts a keypoint wherever it is put, and is the better the fewer are left out.
+# The least score of a keypoint that is counted, unless the caller says otherwise. Models show only keypoints of higher scores,
+# but AP counts a keypoint wherever it is put, and gets better the fewer are left out.
 LEAST_SCORE = 0.05
 
 
@@ -29,11 +29,11 @@ class Evaluation:
 
     Attributes:
         figures: COCO's ten figures by name, in percent.
-        images: The number of images they are of.
-        people: The annotations of the people who count for COCO: those with keypoints, and no crowds.
+        images: The number of images evaluated.
+        people: The annotations that COCO counts in these images: people with keypoints who are not crowds.
         results: COCO keypoint results, as its evaluation server takes them.
-        found: Every result that counts, each with the annotation that it matches at OKS 0.5, or None. Results on people whom
-            COCO ignores, such as those in crowds, are left out.
+        found: Every result that counts, each with the annotation that it matches at OKS 0.5, or None. Results that match
+            people whom COCO ignores, such as those in crowds, are left out.
     """
 
     figures: dict[str, float]
@@ -56,16 +56,16 @@ def evaluate(
     max_images: int | None = None,
     progress: Callable[[list[dict[str, Any]]], Iterable[dict[str, Any]]] = iter,
 ) -> Evaluation:
-    """Keypoint AP and AR of `estimate`.
+    """Measure the keypoint AP and AR of `estimate`.
 
     Args:
-        estimate: From an image (H, W, 3) uint8 BGR to the people in it, such as a `PoseEstimator`.
-        annotations: COCO keypoint annotations. Every image that it lists counts, also those without people.
-        images: The folder with the images, by their `file_name`.
+        estimate: Finds the people in an image (H, W, 3) uint8 BGR; a `PoseEstimator`, for example.
+        annotations: A file of COCO keypoint annotations. Every image that it lists counts, also those without people.
+        images: The folder that holds the images under the `file_name` of the annotations.
         boxes: "annotations" calls `estimate(image, boxes=...)` with the boxes of the annotated people, as the tables of
-            top-down papers with ground-truth boxes have it; "detector" leaves it to find them.
-        max_images: Evaluate on the first of the images alone.
-        progress: Wraps the list of images, to show the progress.
+            top-down papers with ground-truth boxes have it; "detector" leaves it to `estimate` to find them.
+        max_images: Evaluate only this many images, the first ones; None: all.
+        progress: Wraps the list of images, to show how many are done.
 
     Raises:
         SourceError: The annotations or an image cannot be read.
@@ -96,12 +96,12 @@ def evaluate(
 
 
 def run_cocoeval(content: dict[str, Any], results: list[dict[str, Any]], image_ids: list[int]) -> Any:
-    """Evaluate keypoint results, of which there is at least one, by COCO's rules; returns the `COCOeval`, run and summarised.
+    """Run COCO's evaluation over keypoint results, at least one; returns the `COCOeval`, accumulated and summarised.
 
     Args:
         content: Annotations in COCO's format.
-        results: COCO keypoint results; they are not written to.
-        image_ids: The images that count.
+        results: COCO keypoint results; they are not changed.
+        image_ids: The images to evaluate.
 
     Raises:
         MissingExtraError: pycocotools is not installed.

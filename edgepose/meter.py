@@ -1,4 +1,4 @@
-"""`Meter`: counts frames as they come, and gives their rate."""
+"""`Meter`, which counts frames as they come and gives their rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Meter:
     """The rate of frames over the last two seconds.
 
     Args:
-        clock: Gives the time in seconds, always growing.
+        clock: Gives the time in seconds, and never goes back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -30,6 +30,6 @@ class Meter:
 
     @property
     def fps(self) -> float:
-        """Frames a second over the last two seconds; 0 before the second frame."""
+        """The rate in frames a second; 0 before the second frame."""
         passed = self._times[-1] - self._times[0] if self._times else 0.0
         return (len(self._times) - 1) / passed if passed > 0 else 0.0

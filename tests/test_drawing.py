@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from synthetic.opencv_drawing import draw_with_opencv
+from synthetic.scenes import place_people
 
 from edgepose.drawing import draw_figures, draw_poses, person_colour
 from edgepose.errors import InputError
+from edgepose.kernels.capsules import draw_capsules
 from edgepose.poses import Poses
 from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
 
@@ -182,6 +189,83 @@ def test_tiny_pictures(size: tuple[int, int]) -> None:
 def test_views_are_taken() -> None:
     image = blank()[::2, ::-1]
     assert draw_poses(image, standing(height=100)).shape == image.shape
+
+
+@pytest.mark.parametrize("kind", [np.memmap, np.recarray], ids=lambda kind: kind.__name__)
+def test_subclasses_of_arrays_are_taken(tmp_path: Path, kind: type[Any]) -> None:
+    if kind is np.memmap:
+        image = np.memmap(tmp_path / "frame", np.uint8, "w+", shape=(360, 640, 3))
+        image[:] = 128
+    else:
+        image = blank().view(kind)
+    expected = draw_poses(blank(), standing())
+    assert (np.asarray(draw_poses(image, standing())) == expected).all()
+    assert (np.asarray(draw_poses(image, standing(), out=image)) == expected).all()
+    assert (np.asarray(image) == expected).all()
+
+
+def test_a_view_is_drawn_like_its_copy() -> None:
+    large = np.random.default_rng(0).integers(0, 256, (400, 700, 3), np.uint8)
+    for view in (large[::-1], large[:, ::-1], large[::2, 1::2], large[..., ::-1], large.transpose(1, 0, 2)):
+        before = view.copy()
+        assert (draw_poses(view, standing(2, ids=[1, 2])) == draw_poses(before, standing(2, ids=[1, 2]))).all()
+        assert (view == before).all()
+
+
+def crowd(people: int, height: int, width: int, *, ids: bool = False, seed: int = 0) -> Poses:
+    keypoints = place_people(np.random.default_rng(seed), people, height, width)
+    scores = (np.random.default_rng(seed).random((people, 18)) < 0.9).astype(np.float32)
+    keypoints[scores == 0] = np.nan
+    return Poses(keypoints, scores, np.ones(people, np.float32), ids=np.arange(people)[::-1] if ids else None)
+
+
+@pytest.mark.parametrize("size", [(360, 640), (540, 960), (720, 1280), (1080, 1920)], ids=str)
+@pytest.mark.parametrize("color_by", ["limb", "person"])
+@pytest.mark.parametrize("people", [1, 12])
+def test_it_looks_as_drawn_by_opencv(size: tuple[int, int], color_by: Literal["limb", "person"], people: int) -> None:
+    """Lines of the same width in the same order; their edges, which are most of thin ones, differ by a part of a pixel."""
+    image, poses = blank(*size), crowd(people, *size)
+    drawn, opencvs = (draw(image, poses, color_by=color_by) for draw in (draw_poses, draw_with_opencv))
+    difference = np.abs(drawn.astype(int) - opencvs).max(axis=2)
+    touched = (drawn != image).any(axis=2) | (opencvs != image).any(axis=2)
+    assert difference[touched].mean() < (12 if size[0] < 500 else 7)  # grey levels
+    assert (difference[touched] > 60).mean() < (0.04 if size[0] < 500 else 0.01)
+    # Within lines, and away from them, the pictures are the same.
+    kernel = np.ones((3, 3), np.uint8)
+    flat = (cv2.erode(opencvs, kernel) == cv2.dilate(opencvs, kernel)).all(axis=2)
+    assert (flat & touched).any()
+    assert difference[flat].mean() < 0.001
+
+
+def test_whoever_comes_first_lies_on_top() -> None:
+    poses = standing(2, ids=[4, 9])
+    same_place = Poses(poses.keypoints[[0, 0]], poses.scores, poses.confidence, ids=poses.ids)
+    drawn = draw_poses(blank(), same_place, color_by="person")
+    assert at(drawn, same_place, "r_knee", "r_ankle") == list(person_colour(4))
+
+
+@pytest.mark.parametrize("thickness", [0, -3, 10**4, 10**9])
+def test_any_thickness_is_drawn(thickness: int) -> None:
+    drawn = draw_poses(blank(90, 160), standing(2, height=80, ids=[3, 12345]), thickness=thickness)
+    assert (drawn != 128).any()
+
+
+def test_the_kernel_is_compiled_once() -> None:
+    """Whatever the picture, the skeleton and the people are."""
+    for image in (blank(), blank()[::2, ::-1], blank(1, 9), blank(9, 1)):
+        for skeleton in (OPENPOSE18, COCO17):
+            for people in (1, 2):
+                for color_by in ("limb", "person"):
+                    draw_poses(image, standing(people, skeleton=skeleton), color_by=color_by)  # type: ignore[arg-type]
+    assert len(draw_capsules.signatures) == 1  # type: ignore[attr-defined]
+
+
+def test_nothing_is_compiled_where_nobody_is_drawn() -> None:
+    script = (
+        "import numpy as np, edgepose; from edgepose.kernels.capsules import draw_capsules;"
+        "edgepose.draw_poses(np.zeros((9, 9, 3), np.uint8), edgepose.Poses.empty()); assert not draw_capsules.signatures"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_what_is_no_image_is_refused() -> None:

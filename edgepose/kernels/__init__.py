@@ -1,1 +1,1 @@
-"""Kernels in Numba that several rooms use: assignment, OKS and resizing, and the decorator that compiles kernels."""
+"""Numba kernels below the rooms that use them: assignment, OKS, resizing, capsules; and the decorator that compiles kernels."""
