@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from converters import command
 from converters.files import check_outputs
+from edgepose.errors import ModelError
+from edgepose.skeleton import SKELETONS
 from edgepose.zoo import registry
 from edgepose.zoo.registry import Model
 
@@ -73,7 +75,8 @@ def _add_common_options(parser: argparse.ArgumentParser, entry: Model) -> None:
     add("--output", type=Path, required=True, metavar="DIR", help="folder for NAME.xml and NAME.bin")
     add("--name", type=command.file_name, help="name of the files (default: NETWORK_VARIANT)")
     height, width = entry.size
-    command.add_input_size(parser, f"usual size of the network's input (default: {width}x{height})", entry.size)
+    usual = f"{width}x{height}; 256x256 for MPII's 16 keypoints" if entry.decoder == "heatmaps" else f"{width}x{height}"
+    command.add_input_size(parser, f"usual size of the network's input (default: {usual})")
     for option, default, what in (
         ("--min-score", entry.min_score, "score of a keypoint"),
         ("--min-confidence", entry.min_confidence, "confidence of a person"),
@@ -93,34 +96,57 @@ def _export(options: argparse.Namespace) -> None:
     name = options.name or f"{options.network}{variant}".replace("-", "_")
     check_outputs(options.output, name, [options.checkpoint, *options.photos])
     entry = registry.get(ENTRIES[options.network])
-    command.check_input_size(options.input_size, entry.multiple)
+    if options.input_size is not None:
+        command.check_input_size(options.input_size, entry.multiple)
+    command.need("torch", *(["onnx"] if options.onnx else []))
+    entry = _with_its_keypoints(entry, options.checkpoint) if options.network == "hrnet" else entry
     model = replace(
-        entry, name=name, size=options.input_size, min_score=options.min_score, min_confidence=options.min_confidence,
+        entry, name=name, size=options.input_size or entry.size, min_score=options.min_score,
+        min_confidence=options.min_confidence,
         source=options.source, licence=options.licence,
         files=(), conversion=None, gflops=None, ap=None, ap_protocol=None, notes=None,
     )  # fmt: skip
-    command.need("torch", *(["onnx"] if options.onnx else []))
 
     from converters.openvino_ir import write_ir
 
     write_ir(
-        _load(options), model=model, folder=options.output, precision=options.precision, photos=options.photos,
+        _load(options, model), model=model, folder=options.output, precision=options.precision, photos=options.photos,
         onnx=options.onnx,
     )  # fmt: skip
 
 
-def _load(options: argparse.Namespace) -> nn.Module:
+def _with_its_keypoints(entry: Model, checkpoint: Path) -> Model:
+    """The description of HRNet with the skeleton that has as many keypoints as the checkpoint has heatmaps.
+
+    Raises:
+        ModelError: It cannot be read, or there is no such skeleton.
+    """
+    from edgepose.networks import checkpoints
+
+    count = checkpoints.count_heatmaps(checkpoints.read_state_dict(checkpoint))
+    fitting = [skeleton.name for skeleton in SKELETONS.values() if len(skeleton) == count]
+    if count in (0, *entry.outputs):  # What is no HRNet at all is refused as it is loaded.
+        return entry
+    if not fitting:
+        counts = ", ".join(str(len(skeleton)) for skeleton in SKELETONS.values())
+        raise ModelError(f"{checkpoint} gives {count} heatmaps; expected as many as a skeleton has keypoints: {counts}")
+    # MPII's models have square inputs (arXiv 1902.09212).
+    return replace(entry, skeleton=fitting[0], outputs=(count,), size=(256, 256) if fitting[0] == "mpii16" else entry.size)
+
+
+def _load(options: argparse.Namespace, model: Model) -> nn.Module:
     """The network that the options describe, with the weights of the checkpoint."""
     from edgepose import networks
     from edgepose.networks import checkpoints
     from edgepose.networks.higher_hrnet import FinalMaps
+    from edgepose.networks.hrnet import VARIANTS
 
     if options.network == "lightweight-openpose":
         openpose = networks.LightweightOpenPose(options.refinement_stages, options.width)
         checkpoints.load_lightweight_openpose(openpose, options.checkpoint, drop_extra_stages=options.drop_extra_stages)
         return openpose
     if options.network == "hrnet":
-        hrnet = networks.HRNet.variant(options.variant)
+        hrnet = networks.HRNet(replace(VARIANTS[options.variant], keypoints=model.outputs[0]))
         checkpoints.load_hrnet(hrnet, options.checkpoint)
         return hrnet
     higher = networks.HigherHRNet.variant(options.variant)

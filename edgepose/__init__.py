@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from edgepose.media.sinks import Sink, Sinks, open_sinks
     from edgepose.media.sources import open_source
     from edgepose.poses import Poses
-    from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
+    from edgepose.skeleton import COCO17, HALPE26, MPII16, OPENPOSE18, WHOLEBODY133, Skeleton, make_skeleton
+    from edgepose.tracking import Tracker
 
 __version__ = "0.1.0"  # Here alone: the build reads it, too.
 
@@ -51,7 +52,9 @@ _HOME = {
     "EdgePoseError": "errors",
     "EstimatedFrame": "estimator",
     "Frame": "media.frames",
+    "HALPE26": "skeleton",
     "InputError": "errors",
+    "MPII16": "skeleton",
     "MissingExtraError": "errors",
     "ModelError": "errors",
     "OPENPOSE18": "skeleton",
@@ -64,9 +67,12 @@ _HOME = {
     "Skeleton": "skeleton",
     "Source": "media.frames",
     "SourceError": "errors",
+    "Tracker": "tracking",
     "UnknownModelError": "errors",
+    "WHOLEBODY133": "skeleton",
     "decode_poses": "decoding.paf",
     "draw_poses": "drawing",
+    "make_skeleton": "skeleton",
     "open_sinks": "media.sinks",
     "open_source": "media.sources",
     "read_image": "media.images",
@@ -75,7 +81,10 @@ _HOME = {
 
 __all__ = [
     "COCO17",
+    "HALPE26",
+    "MPII16",
     "OPENPOSE18",
+    "WHOLEBODY133",
     "CameraOptions",
     "DeviceError",
     "DownloadError",
@@ -94,9 +103,11 @@ __all__ = [
     "Skeleton",
     "Source",
     "SourceError",
+    "Tracker",
     "UnknownModelError",
     "decode_poses",
     "draw_poses",
+    "make_skeleton",
     "open_sinks",
     "open_source",
     "read_image",

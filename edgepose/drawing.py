@@ -34,6 +34,8 @@ _PALETTE: dict[tuple[str, str], Colour] = {
 }
 _MIDDLE: Colour = (240, 240, 240)
 _PARTS = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
+_PARTS |= {"toe": "leg", "heel": "leg", "root": "arm"}
+_PARTS |= {f"{finger}{joint}": "arm" for finger in ("thumb", "forefinger", "finger") for joint in range(1, 5)}
 _OUTLINE: Colour = (24, 24, 24)
 _TEXT: Colour = (240, 240, 240)
 
@@ -186,7 +188,7 @@ class _Style(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _style(skeleton: Skeleton) -> _Style:
-    side = [{"r": "right", "l": "left"}[name[0]] if name[1] == "_" else "middle" for name in skeleton.keypoints]
+    side = [{"r": "right", "l": "left"}.get(name[0], "middle") if name[1:2] == "_" else "middle" for name in skeleton.keypoints]
     part = [_PARTS.get(name.rpartition("_")[2], "face") for name in skeleton.keypoints]
 
     def colour(*ends: int) -> Colour:

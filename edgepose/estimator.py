@@ -40,8 +40,8 @@ class PoseEstimator:
     Threads may share one: calls are independent of each other.
 
     Args:
-        model: "fast", "default" or "accurate"; another name of the zoo (`edgepose models list`); or a path to a .xml, .onnx
-            or .pb file. A file describes itself (as the converters of edgepose write it), or NAME.yaml beside it does.
+        model: "fast", "default" or "accurate"; another name of the zoo (`edgepose models list`); or a path to a .xml, .onnx,
+            .tflite or .pb file. A file describes itself (as the converters of edgepose write it), or NAME.yaml beside it does.
         device: OpenVINO device: "CPU", "GPU", "AUTO", ...; or PyTorch's: "cpu", "cuda", "cuda:1".
         backend: What runs the network: "openvino"; or "torch", which runs checkpoints of HRNet and HigherHRNet as they
             are. None: "torch" for a CUDA device, else "openvino".

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from edgepose.arrays import Float, Ints
-from edgepose.errors import InputError, PersonIndexError
+from edgepose.errors import InputError, MissingExtraError, PersonIndexError
 from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton, convert
 
 
@@ -183,6 +183,32 @@ class Poses:
                 for i, person in enumerate(points)
             ],
         }
+
+    def to_supervision(self) -> Any:
+        """The people as `supervision.KeyPoints`, for the annotators and tools of that package (0.31 or later).
+
+        A keypoint that was not found is (0, 0) and not visible. `data` has the names of the skeleton's keypoints in
+        `keypoint_names`, for each person, and identities, where there are any, in `tracker_id`.
+
+        Raises:
+            MissingExtraError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise MissingExtraError("supervision", "supervision") from error
+        found = self.scores > 0
+        data: dict[str, Any] = {"keypoint_names": [list(self.skeleton.keypoints)] * len(self)}
+        if self.ids is not None:
+            data["tracker_id"] = np.array(self.ids)
+        return supervision.KeyPoints(
+            xy=np.where(found[..., None], self.keypoints, np.float32(0)),
+            class_id=np.zeros(len(self), np.int64),
+            keypoint_confidence=np.array(self.scores),
+            detection_confidence=np.array(self.confidence),
+            visible=found,
+            data=data,
+        )
 
 
 def _rows(index: Any, count: int) -> NDArray[Any]:

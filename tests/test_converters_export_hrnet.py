@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 import edgepose
 from converters import export
 from edgepose.networks import HRNet
+from edgepose.networks.hrnet import VARIANTS
+from edgepose.skeleton import MPII16
+from edgepose.zoo.registry import to_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -62,3 +66,24 @@ def test_an_unknown_variant_is_wrong_usage(compact, tmp_path):
     with pytest.raises(SystemExit) as caught:
         convert("w64", compact, tmp_path)
     assert caught.value.code == 2
+
+
+def test_a_checkpoint_of_mpii_brings_its_16_keypoints(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "mpii.pt"
+    torch.save(HRNet(replace(VARIANTS["w32-compact"], keypoints=16)).state_dict(), path)
+    arguments = ["--variant", "w32-compact", "--checkpoint", str(path), "--output", str(tmp_path / "ir")]
+    assert export.main(["hrnet", *arguments]) == 0
+    estimator = edgepose.PoseEstimator(tmp_path / "ir" / "hrnet_w32_compact.xml")
+    assert (estimator.model.skeleton, estimator.model.outputs, estimator.model.size) == ("mpii16", (16,), (256, 256))
+    frame = np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
+    assert estimator(frame, boxes=[[10, 5, 60, 95]]).skeleton is MPII16
+    path.with_suffix(".yaml").write_text(to_yaml(estimator.model))
+    assert edgepose.PoseEstimator(path, backend="torch", device="cpu")(frame, boxes=[[10, 5, 60, 95]]).skeleton is MPII16
+
+
+def test_heatmaps_of_no_skeleton_are_refused(tmp_path, capsys):
+    path = tmp_path / "odd.pt"
+    torch.save(HRNet(replace(VARIANTS["w32-compact"], keypoints=15)).state_dict(), path)
+    assert convert("w32-compact", path, tmp_path / "ir") == 1
+    assert "gives 15 heatmaps; expected as many as a skeleton has keypoints: 18, 17, 16, 26, 133" in capsys.readouterr().err

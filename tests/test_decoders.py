@@ -97,7 +97,7 @@ def test_an_option_that_a_decoder_does_not_take_is_refused(toy):
 @pytest.mark.parametrize("name", [name for name, entry in DECODERS.items() if entry.task != "detector"])
 def test_every_line_of_the_table_names_a_class_of_decoders(name):
     decoder: type[Decoder] = decoder_class(name)
-    assert decoder.sized_by in ("height", "short side")
+    assert decoder.sized_by in ("height", "short side", "both sides")
     assert decoder.options <= {"refinement"}
 
 

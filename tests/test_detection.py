@@ -32,6 +32,8 @@ MODEL = registry.from_yaml("tiny", DETECTOR, "tests")
 class Fixed:
     """An engine that answers the same, whatever the picture."""
 
+    requests = 1
+
     def __init__(self, *outputs: np.ndarray) -> None:
         self.outputs = [np.asarray(output, np.float32) for output in outputs]
         self.output_channels = tuple(output.shape[1] for output in self.outputs)

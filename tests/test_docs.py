@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import edgepose
+from edgepose.zoo.decoders import DECODERS
+from edgepose.zoo.registry import from_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,6 +77,12 @@ def test_no_room_imports_upwards() -> None:
         room = file.relative_to(ROOT / "edgepose").parts[0].removesuffix(".py")
         upwards = [other for other in rooms_imported(file) if other != room and floors.get(other, -1) >= floors.get(room, 10)]
         assert not upwards, file
+
+
+def test_descriptions_of_models_are_right() -> None:
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert {from_yaml("mine", block, "models.md").decoder for block in blocks} == set(DECODERS)
 
 
 def test_tests_import_nothing_from_benchmarks() -> None:

@@ -41,6 +41,9 @@ def test_the_zoo_has_the_models_of_its_table() -> None:
         "openpose-mobilenet-v2-small",
         "human-pose-estimation-0001",
         "human-pose-estimation-0001-fp32",
+        "human-pose-estimation-0005",
+        "human-pose-estimation-0006",
+        "human-pose-estimation-0007",
         "lightweight-openpose",
         "hrnet-w32",
         "hrnet-w32-384x288",
@@ -270,3 +273,24 @@ def test_the_error_for_an_undescribed_model_shows_an_example_that_works(tmp_path
     head, example = str(error).split("\n", 1)
     assert head == f"{tmp_path}/net.onnx does not say how to feed and read it; describe it in {tmp_path}/net.yaml, such as"
     assert registry.from_yaml("net", example, "example") == registry.parse("net", POSE, "here")
+
+
+def test_what_the_frame_does_not_fill_is_grey_or_the_mean() -> None:
+    assert parse(mean=[10, 20, 300]).padding_bgr == (10, 20, 255)
+    assert parse(mean=[10, 20, 30], colour="RGB").padding_bgr == (30, 20, 10)
+    assert parse(padding=114).padding_bgr == (114, 114, 114)
+    for wrong in (-1, 256, 1.5, [1, 2, 3]):
+        with pytest.raises(ModelError, match=r"padding is .*, expected a grey level, a whole number from 0 to 255"):
+            parse(padding=wrong)
+    with pytest.raises(ModelError, match="boxes is 'xyxy', expected corners or centre"):
+        parse(boxes="xyxy")
+
+
+@pytest.mark.parametrize("skeleton", ["coco17", "mpii16", "halpe26", "wholebody133"])
+def test_top_down_models_may_have_any_keypoints(skeleton: str) -> None:
+    model = parse(task="top-down", decoder="heatmaps", skeleton=skeleton)
+    assert registry.from_yaml("mine", registry.to_yaml(model), "mine.yaml") == model
+    with pytest.raises(ModelError, match=r"skeleton is .*, expected openpose18 or"):
+        parse(task="top-down", decoder="heatmaps", skeleton="body25")
+    with pytest.raises(ModelError, match="expected None with decoder boxes"):
+        parse(task="detector", decoder="boxes", person_label=0, skeleton=skeleton)

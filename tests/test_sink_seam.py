@@ -69,7 +69,7 @@ def test_a_new_sink_is_checked_as_the_others_are(counts: None, tmp_path: Path) -
             open_sinks(source, poses=tmp_path / "link.counts")
         with pytest.raises(OutputError, match="each its own name"):
             open_sinks(source, poses=tmp_path / "o.counts", save=tmp_path / "o.counts" / "pictures")
-        with pytest.raises(InputError, match="expected one of json, jsonl, coco, coco-results, openpose, counts"):
+        with pytest.raises(InputError, match="expected one of json, jsonl, coco, coco-results, openpose, trc, counts"):
             open_sinks(source, poses=tmp_path / "o", format="xml")
 
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from synthetic.walkers import Frame, judge, track, walk
 
-from edgepose import COCO17, OPENPOSE18, InputError, Poses, Skeleton, tracking
+from edgepose import COCO17, OPENPOSE18, InputError, Poses, Skeleton, make_skeleton, tracking
 from edgepose.kernels.oks import MAX_SLACK, areas, oks_in_motion
 from edgepose.tracking import Tracker, one_euro
 
@@ -376,3 +376,15 @@ def test_a_keypoint_long_unseen_starts_anew() -> None:
     there = people((130, 300))
     assert tracker.update(there, 2.0).keypoints[0, 0] == pytest.approx(there.keypoints[0, 0])
     assert tracker.update(people((160, 300)), 2.1).keypoints[0, 0] != pytest.approx(people((160, 300)).keypoints[0, 0])
+
+
+def test_keypoints_of_anybody_are_tracked():
+    horse = make_skeleton({"name": "horse", "keypoints": ["head", "l_hoof", "r_hoof", "tail"]})
+    tracker = Tracker(smooth=True)
+    places = np.array([[[10, 10], [5, 60], [30, 60], [90, 20]], [[310, 10], [305, 60], [330, 60], [390, 20]]], np.float32)
+    seen = []
+    for step in range(4):
+        order = [0, 1] if step % 2 else [1, 0]
+        poses = Poses(places[order] + step, np.ones((2, 4)), np.ones(2), horse)
+        seen.append(tracker.update(poses, step / 25).ids[np.argsort(order)].tolist())
+    assert all(ids == seen[0] for ids in seen)

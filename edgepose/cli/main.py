@@ -146,8 +146,13 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
+    if options.metric == "pckh":
+        from edgepose.cli import pckh
+
+        return pckh.measure(options, _model_files(options), _progress)
     from edgepose.evaluation import LEAST_SCORE, evaluate
 
+    options.boxes = options.boxes or "detector"
     if options.json:
         check_figures(options.json, [options.annotations], _model_files(options))
 
@@ -314,14 +319,20 @@ def make_parser() -> argparse.ArgumentParser:
             one.add_argument("name", metavar="MODEL", help="The name of the model, as `edgepose models list` shows it.")
 
     evaluation = _add_command(
-        commands, "eval", _eval, "Measure the accuracy of a model: COCO's keypoint AP on annotated images."
+        commands, "eval", _eval, "Measure the accuracy of a model: COCO's keypoint AP, or MPII's PCKh, on annotated images."
     )
     evaluation.add_argument(
         "--annotations",
         type=Path,
         required=True,
         metavar="PATH",
-        help="Compare with these annotations, COCO's JSON of keypoints.",
+        help="Compare with these annotations, COCO's JSON of keypoints, or MPII's for PCKh.",
+    )
+    evaluation.add_argument(
+        "--metric",
+        choices=("ap", "pckh"),
+        default="ap",
+        help="Measure COCO's AP, or the share of joints found within half a head's size: PCKh@0.5. The default is %(default)s.",
     )
     evaluation.add_argument("--images", type=Path, required=True, metavar="DIR", help="Find the images in this folder.")
     evaluation.add_argument("--json", metavar="PATH", help=json_figures)
@@ -329,9 +340,8 @@ def make_parser() -> argparse.ArgumentParser:
     evaluation.add_argument(
         "--boxes",
         choices=("annotations", "detector"),
-        default="detector",
         help="Take the boxes of people for a top-down model from the annotations, or let a detector find them. The "
-        "default is %(default)s.",
+        "default is detector, and for PCKh annotations.",
     )
     add_estimator_options(evaluation)
 

@@ -14,7 +14,7 @@ from edgepose.arrays import Float
 from edgepose.errors import InputError
 from edgepose.zoo.decoders import DECODERS
 
-SizedBy = Literal["height", "short side"]
+SizedBy = Literal["height", "short side", "both sides"]
 
 LEAST_SCORE = 0.01
 """The lowest score that bottom-up decoders accept: below it, every ripple of a map is a keypoint."""
@@ -39,14 +39,17 @@ class Decoder(Protocol):
     options: ClassVar[frozenset[str]]
     """Names of its options, which are arguments of `PoseEstimator`, such as "refinement"."""
     sized_by: ClassVar[SizedBy]
-    """The side of the network's input that an `input_size` of one number sets."""
+    """The side of the network's input that an `input_size` of one number sets, the other following the frame's aspect. "both
+    sides": the input has the size that the model's description says, whatever the frame; one number is its height, and its
+    width follows by the same aspect."""
 
     def __call__(self, outputs: list[Float], size: tuple[int, int]) -> DecodedPoses:
         """People in pixels of the network's input.
 
         Args:
-            outputs: Each (B, C, h, w). A bottom-up decoder gets B = 1 and answers the N people of that picture; a top-down
-                decoder answers one person for each of B crops, in their order.
+            outputs: Each (B, C, h, w), or of any shape that begins with B where `DecoderEntry.maps` is false. A bottom-up
+                decoder gets B = 1 and answers the N people of that picture; a top-down decoder answers one person for each of
+                B crops, in their order.
             size: (height, width) of the network's input in pixels.
 
         Raises:

@@ -64,7 +64,7 @@ class HeatmapDecoder:
                 f"expected its stride, {stride}, between them: mend its description"
             )
         keypoints, scores = decode_heatmaps(heatmaps, refinement=self._refinement)
-        return DecodedPoses(keypoints, scores, _rate(keypoints, scores, self._min_score, np.float32(stride)))
+        return DecodedPoses(keypoints, scores, rate(keypoints, scores, self._min_score, np.float32(stride)))
 
     def merge_mirrored(self, outputs: list[Float], mirrored: list[Float]) -> list[Float]:
         """See `edgepose.decoding.FlipDecoder`."""
@@ -117,7 +117,7 @@ def merge_mirrored(heatmaps: Float, mirrored: Float, skeleton: Skeleton) -> Floa
 
 
 @kernel
-def _rate(keypoints: Float, scores: Float, min_score: np.float32, stride: np.float32) -> Float:
+def rate(keypoints: Float, scores: Float, min_score: np.float32, stride: np.float32) -> Float:
     """The confidence (B,) of people. Also turns cells into pixels and leaves out keypoints below `min_score`, in place."""
     people, types = scores.shape
     confidence = np.zeros(people, np.float32)

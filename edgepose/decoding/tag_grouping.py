@@ -22,6 +22,7 @@ DISTANCE_COST = 100.0  # of one unit of tag distance; heights are at most 1
 # is squared because, of points along a line, plain distances often have the same sum however they are paired.
 LATER_COST = 1e-7  # of a person, for each who began before
 NEARER_COST = 1e-9  # of a squared unit of tag distance
+LEAST_DISTANCE = 1e-10  # cells, by which distances in the picture are divided at least; Open Model Zoo's
 
 
 @kernel
@@ -124,6 +125,7 @@ def group_until_contested(
     sums: Double,
     sizes: Ints,
     costs: Double,
+    reweight: bool,
 ) -> tuple[int, int]:
     """Give keypoints to people, one type after another, as long as no two want the same person.
 
@@ -142,6 +144,8 @@ def group_until_contested(
         sums, sizes: (G, D), (G,) to be updated: sum and number of the tags of each person's keypoints.
         costs: (MAX_CANDIDATES, MAX_CANDIDATES) to be filled: for what is left to the caller, what it costs to give each
             keypoint of the type to each of the first people.
+        reweight: Of a person's keypoints so far, the middle decides, too: the tag distance of each keypoint that is close
+            enough is multiplied by how many times farther it is from there than the nearest (as Open Model Zoo has it).
 
     Returns:
         Where in the order the caller has to assign, or K; and how many people there are now.
@@ -150,12 +154,16 @@ def group_until_contested(
     columns = np.empty(MAX_CANDIDATES, np.int64)
     means = np.empty((depth, MAX_CANDIDATES))
     squared = np.empty(MAX_CANDIDATES)
+    apart = np.empty((MAX_CANDIDATES, MAX_CANDIDATES))
     for n in range(first, len(order)):
         k = order[n]
         known = min(people, MAX_CANDIDATES)
         for d in range(depth):
             for j in range(known):
                 means[d, j] = sums[j, d] / sizes[j]
+        if reweight:
+            for j in range(known):
+                _times_farther(members[j], width, places[k], counts[k], apart[:, j])
         for i in range(counts[k]):
             y, x = places[k, i] // width, places[k, i] % width
             squared[:] = 0
@@ -165,12 +173,32 @@ def group_until_contested(
                     squared[j] += (own - means[d, j]) * (own - means[d, j])
             for j in range(known):
                 distance = np.sqrt(squared[j])
+                if reweight and distance < TAG_THRESHOLD:
+                    distance *= apart[i, j]
                 cost = np.rint(distance) * DISTANCE_COST - heights[k, i]
                 costs[i, j] = cost + j * LATER_COST + squared[j] * NEARER_COST
         if not _assign_wanted(costs[: counts[k], :known], columns):
             return n, people
         people = join(k, tags, places, columns[: counts[k]], people, members, keys, sums, sizes)
     return len(order), people
+
+
+@kernel
+def _times_farther(person: Ints, width: int, places: Ints, count: int, apart: Double) -> None:
+    """Fill in how many times farther each of `count` places is from the middle of a person's keypoints than the nearest one."""
+    x = y = 0.0
+    found = 0
+    for place in person:
+        if place >= 0:
+            y += place // width
+            x += place % width
+            found += 1
+    nearest = np.inf
+    for i in range(count):
+        apart[i] = np.hypot(places[i] % width - x / found, places[i] // width - y / found)
+        nearest = min(nearest, apart[i])
+    for i in range(count):
+        apart[i] /= nearest + LEAST_DISTANCE
 
 
 @kernel

@@ -14,6 +14,7 @@ import numpy as np
 from edgepose.arrays import Float, Ints, Maps
 from edgepose.decoding import LEAST_SCORE, DecodedPoses, SizedBy, check_type
 from edgepose.decoding.log_filter import NowAndThen
+from edgepose.decoding.resolutions import merge_resolutions
 from edgepose.decoding.tag_grouping import MAX_CANDIDATES, find_candidates, group_until_contested, join
 from edgepose.decoding.tag_keypoints import describe, fill_missing
 from edgepose.errors import InputError, ModelError
@@ -42,6 +43,9 @@ MIN_JOINED = 3
 class TagDecoder:
     """A decoder of heatmaps and tags; see `edgepose.decoding.Decoder`.
 
+    Both of HigherHRNet's outputs as published, 17 heatmaps and 17 tags at stride 4 and 17 heatmaps at stride 2, are brought
+    together first; or the network has done so itself, as edgepose's converter has it do. The stride is that of the finer.
+
     Raises:
         ModelError: The outputs are no heatmaps and tags.
     """
@@ -51,27 +55,48 @@ class TagDecoder:
     sized_by: ClassVar[SizedBy] = "short side"
 
     def __init__(self, model: Model, output_channels: tuple[int, ...], min_score: float) -> None:
-        # One output, because two with the same number of channels could not be told apart.
-        if output_channels != (2 * KEYPOINTS,):
+        # Others could not be told apart by their channels.
+        if sorted(output_channels) not in ([2 * KEYPOINTS], [KEYPOINTS, 2 * KEYPOINTS]):
             raise ModelError(
                 f"the outputs of {model.name} have {list(output_channels)} channels and fit no decoder of tags; expected one "
-                f"output of {2 * KEYPOINTS}: {KEYPOINTS} heatmaps, then {KEYPOINTS} tags"
+                f"output of {2 * KEYPOINTS}: {KEYPOINTS} heatmaps, then {KEYPOINTS} tags; or that, and one of {KEYPOINTS} "
+                "finer heatmaps"
             )
-        self._stride = model.stride
+        self._name, self._stride = model.name, model.stride
         self._min_score = max(min_score, LEAST_SCORE)
         warm_up()
+        if len(output_channels) == 2:
+            merge_resolutions(np.zeros((2 * KEYPOINTS, 1, 1), np.float32), np.zeros((KEYPOINTS, 2, 2), np.float32))
 
     def __call__(self, outputs: list[Float], size: tuple[int, int]) -> DecodedPoses:
-        maps = outputs[0][0]
+        maps = self._merged(*sorted((output[0] for output in outputs), key=len))
         people = decode_tags(
             maps[:KEYPOINTS], maps[KEYPOINTS:], peak_threshold=max(self._min_score, PEAK_THRESHOLD),
             fill_threshold=self._min_score, min_keypoints=MIN_JOINED,
         )  # fmt: skip
         return people._replace(keypoints=cells_to_pixels(people.keypoints, self._stride))
 
+    def _merged(self, maps: Float, coarse: Float | None = None) -> Float:
+        """Heatmaps and tags (34, h, w) of the one output, or of finer heatmaps and a coarse output."""
+        if coarse is None:
+            return maps
+        if maps.shape[1:] != (2 * coarse.shape[1], 2 * coarse.shape[2]) or 0 in maps.shape:
+            raise ModelError(
+                f"{self._name} answers maps of {coarse.shape[1:]} and finer ones of {maps.shape[1:]}; expected twice as many "
+                "cells on each axis"
+            )
+        return merge_resolutions(coarse, maps)
+
 
 def decode_tags(
-    heatmaps: Maps, tags: Maps, *, peak_threshold: float = PEAK_THRESHOLD, fill_threshold: float = 0.0, min_keypoints: int = 1
+    heatmaps: Maps,
+    tags: Maps,
+    *,
+    peak_threshold: float = PEAK_THRESHOLD,
+    fill_threshold: float = 0.0,
+    min_keypoints: int = 1,
+    peaks: Maps | None = None,
+    reweight: bool = False,
 ) -> DecodedPoses:
     """People in the maps of an associative embedding network, best first.
 
@@ -85,6 +110,8 @@ def decode_tags(
         peak_threshold: Keypoints that are joined are higher than this, above 0.
         fill_threshold: Keypoints that are missing then are filled in where they are higher than this, 0 or more.
         min_keypoints: People with fewer keypoints are left out before any is filled in. The published code leaves out nobody.
+        peaks: (17, h, w), where the keypoints to join are looked for; None: in `heatmaps`.
+        reweight: Weigh tag distances by distances in the picture, as Open Model Zoo's decoder does.
 
     Raises:
         InputError: A shape, type or number does not fit.
@@ -97,13 +124,14 @@ def decode_tags(
     places = np.empty((KEYPOINTS, MAX_CANDIDATES), np.int64)
     heights = np.empty((KEYPOINTS, MAX_CANDIDATES), np.float32)
     counts = np.empty(KEYPOINTS, np.int64)
-    crowded = find_candidates(heatmaps, tags, peak_threshold, places, heights, counts)
+    sought = heatmaps if peaks is None else _checked(peaks, tags)[0]
+    crowded = find_candidates(sought, tags, peak_threshold, places, heights, counts)
     if crowded:
         _log.warning(
             "maps as full as noise: %d keypoint types with more than %d peaks; the lower ones are left out",
             crowded, MAX_CANDIDATES,
         )  # fmt: skip
-    members = _group(tags, places, heights, counts)
+    members = _group(tags, places, heights, counts, reweight)
     members = members[(members >= 0).sum(axis=1) >= min_keypoints]
 
     keypoints = np.empty((len(members), KEYPOINTS, 2), np.float32)
@@ -124,7 +152,7 @@ def warm_up() -> None:
     decode_tags(heatmaps, tags)
 
 
-def _group(tags: Float, places: Ints, heights: Float, counts: Ints) -> Ints:
+def _group(tags: Float, places: Ints, heights: Float, counts: Ints, reweight: bool) -> Ints:
     """(N, 17) the places of each person's keypoints, -1 for none."""
     most = int(counts.sum())
     members = np.empty((most, KEYPOINTS), np.int64)
@@ -136,7 +164,7 @@ def _group(tags: Float, places: Ints, heights: Float, counts: Ints) -> Ints:
     n = -1
     while n < KEYPOINTS:
         n, people = group_until_contested(
-            _ORDER, n + 1, tags, places, heights, counts, people, members, keys, sums, sizes, costs
+            _ORDER, n + 1, tags, places, heights, counts, people, members, keys, sums, sizes, costs, reweight
         )
         if n < KEYPOINTS:
             k = _ORDER[n]

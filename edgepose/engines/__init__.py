@@ -17,7 +17,7 @@ class Pending(Protocol):
     """A network run that was started."""
 
     def result(self) -> list[Float]:
-        """Wait for it; the outputs, each (B, C, h, w), in the order of the network. May be called again."""
+        """Wait for it; the outputs, each (B, C, h, w) or (B, C, ...), in the order of the network. May be called again."""
 
 
 class Engine(Protocol):

@@ -1,4 +1,4 @@
-"""The engine on OpenVINO: reads .xml, .onnx and frozen .pb, folds the pre-processing in, and compiles for each input shape.
+"""The engine on OpenVINO: reads .xml, .onnx, .tflite and .pb, folds the pre-processing in, and compiles for each input shape.
 
 The compiled network takes (B, H, W, 3) uint8 BGR. Colour order, mean, scale and layout are part of it, so no float picture is
 ever made in Python.
@@ -21,13 +21,14 @@ from edgepose.arrays import Float, Image
 from edgepose.engines import padded
 from edgepose.engines.openvino_core import core
 from edgepose.errors import DeviceError, InputError, ModelError
+from edgepose.zoo.decoders import DECODERS
 from edgepose.zoo.registry import Model, from_yaml
 
 _log = logging.getLogger(__name__)
 
 Hint = Literal["latency", "throughput"]
 Precision = Literal["f32", "f16", "bf16"]
-SUFFIXES = (".xml", ".onnx", ".pb")
+SUFFIXES = (".xml", ".onnx", ".pb", ".tflite")
 RT_INFO_KEY = "edgepose"
 
 # Compiled shapes kept; the least recently used goes. A folder of photos has four or five of the aspect buckets.
@@ -193,7 +194,7 @@ class OpenVINOEngine:
     ) -> None:
         self._network = _with_preprocessing(network, model)
         self.device = _checked_device(device)
-        self.output_channels = _output_channels(self._network, model.name)
+        self.output_channels = _output_channels(self._network, model)
         self._name = model.name
         self._properties: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
         for name, value in (("INFERENCE_NUM_THREADS", threads), ("NUM_STREAMS", streams)):
@@ -281,7 +282,7 @@ def _compiled(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.
 
 
 def _with_preprocessing(network: ov.Model, model: Model) -> ov.Model:
-    """The network with a (B, H, W, 3) uint8 BGR input and (B, C, h, w) outputs."""
+    """The network with a (B, H, W, 3) uint8 BGR input, and outputs that are (B, C, h, w) if they are maps."""
     if len(network.inputs) != 1 or len(network.input().partial_shape) != 4:
         shapes = ", ".join(str(i.partial_shape) for i in network.inputs)
         raise ModelError(f"{model.name} has the inputs {shapes}; expected one, {model.layout} with three channels")
@@ -297,7 +298,7 @@ def _with_preprocessing(network: ov.Model, model: Model) -> ov.Model:
     convert.mean(list(model.mean)).scale(list(model.scale))
     for i, output in enumerate(network.outputs):
         steps.output(i).tensor().set_element_type(ov.Type.f32)
-        if model.layout == "NHWC" and len(output.partial_shape) == 4:
+        if model.layout == "NHWC" and DECODERS[model.decoder].maps and len(output.partial_shape) == 4:
             steps.output(i).model().set_layout(ov.Layout("NHWC"))
             steps.output(i).tensor().set_layout(ov.Layout("NCHW"))
     try:
@@ -306,13 +307,17 @@ def _with_preprocessing(network: ov.Model, model: Model) -> ov.Model:
         raise ModelError(f"{model.name} does not fit its description: {_gist(error)}") from error
 
 
-def _output_channels(network: ov.Model, name: str) -> tuple[int, ...]:
+def _output_channels(network: ov.Model, model: Model) -> tuple[int, ...]:
     """Channels of each output, by which decoders tell them apart; 0 where the network leaves it open."""
     channels = []
     for output in network.outputs:
         shape = output.partial_shape
-        if len(shape) != 4:
-            raise ModelError(f"{name} has an output of shape {shape}; expected maps of shape (B, C, h, w)")
+        is_map = shape.rank.is_static and len(shape) == 4
+        if DECODERS[model.decoder].maps and not is_map:
+            raise ModelError(f"{model.name} has an output of shape {shape}; expected maps of shape (B, C, h, w)")
+        if shape.rank.is_dynamic or len(shape) < 2:
+            channels.append(0)
+            continue
         channels.append(shape[1].get_length() if shape[1].is_static else 0)
     return tuple(channels)
 

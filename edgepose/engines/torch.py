@@ -6,6 +6,7 @@ Pixels travel as uint8; colour order, mean and scale are applied on the device.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from edgepose.arrays import Float, Image
 from edgepose.engines import padded
 from edgepose.errors import DeviceError, InputError, ModelError
-from edgepose.networks.checkpoints import load_higher_hrnet, load_hrnet, read_state_dict
+from edgepose.networks.checkpoints import count_heatmaps, load_higher_hrnet, load_hrnet, read_state_dict
 from edgepose.networks.higher_hrnet import FinalMaps, HigherHRNet
 from edgepose.networks.hrnet import VARIANTS, HRNet
 from edgepose.once import Once
@@ -54,7 +55,7 @@ def read_network(path: Path) -> nn.Module:
             higher = HigherHRNet(config)
             load_higher_hrnet(higher, path)
             return FinalMaps(higher)
-        network = HRNet(config)
+        network = HRNet(replace(config, keypoints=count_heatmaps(tensors)))
         load_hrnet(network, path)
         return network
     raise ModelError(f"{path} holds no network that runs on PyTorch here; expected HRNet or HigherHRNet: {', '.join(VARIANTS)}")

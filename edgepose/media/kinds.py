@@ -63,6 +63,7 @@ POSES = {
     "coco": Kind("coco_sink"),
     "coco-results": Kind("coco_sink"),
     "openpose": Kind("poses_sink", (".json",)),
+    "trc": Kind("trc_sink"),
 }
 
 

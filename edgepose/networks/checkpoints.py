@@ -103,6 +103,12 @@ def load_hrnet(network: HRNet, path: str | Path) -> None:
     _load_on_trunk(network, path, "HRNet", "final_layer.weight", network.final_layer.in_channels)
 
 
+def count_heatmaps(tensors: Mapping[str, Tensor]) -> int:
+    """How many heatmaps an HRNet gives, by its tensors of any of these names: 17 of COCO's, 16 of MPII's; 0 if it is none."""
+    final = [tensor for name, tensor in tensors.items() if name.endswith("final_layer.weight") and tensor.ndim == 4]
+    return final[0].shape[0] if len(final) == 1 else 0
+
+
 def load_higher_hrnet(network: HigherHRNet, path: str | Path) -> None:
     """Load a checkpoint of HigherHRNet as `load_hrnet` loads one of HRNet, and with the same errors."""
     final = "final_layers.0.weight"

@@ -78,7 +78,7 @@ def make_pipeline(opened: Opened, options: Options, open_detector: OpenDetector)
         raise ModelError(f"{model.name} is a {model.task} model; expected a bottom-up model or a top-down one")
     make_decoder = decoder_class(model.decoder)
     _refuse_unused(options, model, make_decoder)
-    input_size = model.size[0] if options.input_size is None else options.input_size
+    input_size = _input_size(options.input_size, model, make_decoder)
     min_score = model.min_score if options.min_score is None else options.min_score
     min_confidence = model.min_confidence if options.min_confidence is None else options.min_confidence
     chosen = {name: getattr(options, name) for name in make_decoder.options}
@@ -95,6 +95,16 @@ def make_pipeline(opened: Opened, options: Options, open_detector: OpenDetector)
         batch_size=best_batch_size if options.batch_size is None else options.batch_size,
         flip_test=options.flip_test,
     )
+
+
+def _input_size(chosen: int | tuple[int, int] | None, model: Model, decoder: Any) -> int | tuple[int, int]:
+    """The input's size as pipelines take it: fixed if the decoder has it so, else a number that the frame's aspect follows."""
+    if isinstance(chosen, tuple) or model.task == "top-down" or decoder.sized_by != "both sides":
+        return model.size[0] if chosen is None else chosen
+    if chosen is None:
+        return model.size
+    width = chosen * model.size[1] / model.size[0]
+    return chosen, max(1, round(width / model.multiple)) * model.multiple
 
 
 def _refuse_unused(options: Options, model: Model, decoder: Any) -> None:

@@ -59,9 +59,7 @@ class BottomUp:
                 raise InputError(
                     f"input size {input_size} does not fit {model.name}; expected multiples of {model.multiple} to {MAX_SIDE}"
                 )
-        # Padding in the network's mean colour is zero to its first layer.
-        mean = model.mean if model.colour == "BGR" else model.mean[::-1]
-        self._padding = np.clip(np.rint(mean), 0, 255).astype(np.uint8)
+        self._padding = np.array(model.padding_bgr, np.uint8)
 
     def input_shape(self, frame_height: int, frame_width: int) -> tuple[int, int]:
         """(height, width) of the network's input for a frame of this size."""

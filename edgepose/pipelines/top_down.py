@@ -12,7 +12,7 @@ import numpy as np
 from edgepose.arrays import Double, Float, Image, Ints
 from edgepose.decoding import DecodedPoses, Decoder, FlipDecoder
 from edgepose.engines import Engine, Pending
-from edgepose.errors import InputError
+from edgepose.errors import InputError, ModelError
 from edgepose.geometry import Crops, fit_crops
 from edgepose.kernels.oks import areas, oks
 from edgepose.kernels.resizing import crop_into, warm_up
@@ -141,6 +141,7 @@ class TopDown:
                 for number in range(len(decoded), len(batches)):
                     launch(number)
                     outputs = [pending.result() for pending in running[number]]
+                    self._check_count(outputs[0], len(batches[number]))
                     launch(number + IN_FLIGHT)
                     merged = self._flip.merge_mirrored(*outputs) if self._flip else outputs[0]
                     decoded.append(self._decoder(merged, (self._height, self._width)))
@@ -158,6 +159,15 @@ class TopDown:
         for number in range(IN_FLIGHT):
             launch(number)
         return Once(finish)  # several frames ask for it
+
+    def _check_count(self, outputs: list[Float], count: int) -> None:
+        """Make sure that the network answered every crop: a graph with a fixed batch may fold a larger one into other axes."""
+        if any(len(output) != count for output in outputs):
+            shapes = " and ".join(str(output.shape) for output in outputs)
+            raise ModelError(
+                f"{self._model.name} answers {shapes} to {count} crops; expected the first to be {count}: it has a fixed "
+                "batch, or its description says another decoder; use batch_size=1"
+            )
 
     def _cut(self, parts: Sequence[tuple[Image, Double]]) -> Image:
         """The parts as inputs (B, height, width, 3), black where they reach beyond their frame."""

@@ -15,12 +15,18 @@ class DecoderEntry(NamedTuple):
 
     factory: str  # "module:class"; an `edgepose.decoding.Decoder`, or for detectors a class like `SSDDetector`
     task: Task  # of the models that it serves
-    skeletons: tuple[str | None, ...]  # keypoint sets that it knows; None for detectors
+    skeletons: tuple[str, ...] | None  # keypoint sets that it knows; None: any, or for detectors none at all
+    maps: bool = True  # whether each output is maps (B, C, h, w), which follow the layout of the input; others come as they are
 
 
 DECODERS: dict[str, DecoderEntry] = {
     "paf": DecoderEntry("edgepose.decoding.paf:PAFDecoder", "bottom-up", ("openpose18",)),
     "tags": DecoderEntry("edgepose.decoding.tags:TagDecoder", "bottom-up", ("coco17",)),
-    "heatmaps": DecoderEntry("edgepose.decoding.heatmaps:HeatmapDecoder", "top-down", ("openpose18", "coco17")),
-    "ssd": DecoderEntry("edgepose.pipelines.detection:SSDDetector", "detector", (None,)),
+    "embeddings": DecoderEntry("edgepose.decoding.embeddings:EmbeddingDecoder", "bottom-up", ("coco17",), maps=False),
+    "rows": DecoderEntry("edgepose.decoding.rows:RowDecoder", "bottom-up", None, maps=False),
+    "movenet": DecoderEntry("edgepose.decoding.movenet:MoveNetDecoder", "bottom-up", ("coco17",), maps=False),
+    "heatmaps": DecoderEntry("edgepose.decoding.heatmaps:HeatmapDecoder", "top-down", None),
+    "simcc": DecoderEntry("edgepose.decoding.simcc:SimCCDecoder", "top-down", None, maps=False),
+    "ssd": DecoderEntry("edgepose.pipelines.detection:SSDDetector", "detector", None),
+    "boxes": DecoderEntry("edgepose.pipelines.row_detection:RowDetector", "detector", None, maps=False),
 }

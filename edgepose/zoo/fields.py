@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from edgepose.errors import ModelError
+from edgepose.skeleton import SKELETONS
 from edgepose.zoo.decoders import DECODERS, Task
 
-SkeletonName = Literal["openpose18", "coco17"]
 Colour = Literal["BGR", "RGB"]
 Layout = Literal["NCHW", "NHWC"]
+Boxes = Literal["corners", "centre"]
 
 _Check = Callable[[Any], bool]
 
@@ -49,7 +50,10 @@ def _one_of(literal: Any) -> tuple[str, _Check]:
 MODEL_FIELDS: dict[str, tuple[str, _Check]] = {
     "task": _one_of(Task),
     "decoder": (" or ".join(DECODERS), lambda value: isinstance(value, str) and value in DECODERS),
-    "skeleton": _one_of(SkeletonName),
+    "skeleton": (
+        f"{' or '.join(SKELETONS)}, or a description of your own",
+        lambda value: value in SKELETONS if isinstance(value, str) else isinstance(value, dict),
+    ),
     "colour": _one_of(Colour),
     "layout": _one_of(Layout),
     "mean": ("three numbers", _list(_number, 3)),
@@ -57,6 +61,8 @@ MODEL_FIELDS: dict[str, tuple[str, _Check]] = {
     "size": ("height and width, two positive whole numbers", _list(_whole, 2)),
     "stride": ("a positive whole number", _whole),
     "multiple": ("a positive whole number", _whole),
+    "padding": ("a grey level, a whole number from 0 to 255", lambda value: _whole(value, least=0) and value <= 255),
+    "boxes": _one_of(Boxes),
     "person_label": ("a whole number of 0 or more", lambda value: _whole(value, least=0)),
     "min_score": ("a number from 0 to 1", _share),
     "min_confidence": ("a number from 0 to 1", _share),

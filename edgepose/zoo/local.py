@@ -9,7 +9,9 @@ from edgepose.errors import EdgePoseError
 from edgepose.zoo import download, registry
 
 # Suffixes of the files that belong to a model: its network, its weights (of a large ONNX file, too), and its description.
-_SUFFIXES = (".xml", ".bin", ".onnx", ".onnx.data", ".onnx_data", ".pb", ".yaml", ".pth", ".pt", ".safetensors", ".npz")
+_SUFFIXES = (
+    ".xml", ".bin", ".onnx", ".onnx.data", ".onnx_data", ".pb", ".tflite", ".yaml", ".pth", ".pt", ".safetensors", ".npz",
+)  # fmt: skip
 
 
 def model_files(model: object) -> list[Path]:

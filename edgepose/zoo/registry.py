@@ -16,17 +16,19 @@ from typing import Any
 
 import yaml
 
-from edgepose.errors import ModelError, UnknownModelError
+from edgepose.errors import InputError, ModelError, UnknownModelError
+from edgepose.skeleton import SKELETONS, Skeleton, describe_skeleton, make_skeleton
 from edgepose.zoo.decoders import DECODERS, Task
-from edgepose.zoo.fields import FILE_FIELDS, MODEL_FIELDS, REQUIRED, Colour, Layout, SkeletonName, checked, shown
+from edgepose.zoo.fields import FILE_FIELDS, MODEL_FIELDS, REQUIRED, Boxes, Colour, Layout, checked, shown
 
 DEFAULT = "default"
 """The alias of the model that is used unless another is asked for."""
 
 EXAMPLE_YAML = """\
 task: bottom-up         # bottom-up, top-down or detector
-decoder: paf            # paf (OpenPose), tags (HigherHRNet), heatmaps (top-down) or ssd (detector)
-skeleton: openpose18    # openpose18 or coco17; left out for a detector
+decoder: paf            # paf (OpenPose), tags (HigherHRNet), embeddings (EfficientHRNet), rows (RTMO, YOLO-pose), movenet;
+                        # heatmaps or simcc (RTMPose) if top-down; ssd or boxes (RTMDet, YOLO) for a detector
+skeleton: openpose18    # openpose18, coco17, mpii16, halpe26, wholebody133, or your own; left out for a detector
 colour: BGR             # or RGB
 layout: NCHW            # or NHWC
 mean: [128, 128, 128]   # the network sees (x - mean) / scale, x from 0 to 255, in its own colour order
@@ -95,8 +97,10 @@ class Model:
         size: (H, W) of the input, pixels, unless the caller says otherwise.
         stride: The output maps are this many times smaller than the input; 1 for detectors.
         multiple: Input sides are multiples of this many pixels.
-        skeleton: Keypoint set; None for detectors.
+        skeleton: Keypoint set, by name or described; None for detectors.
         person_label: Class of a person; detectors alone have one.
+        padding: Grey level, 0 to 255, of what the frame does not fill of the input; None: the mean.
+        boxes: What the four numbers of a box are: two corners, or its centre and sides; None: as its decoder takes them.
         outputs: Channels of each output that counts; empty if the description does not say.
         min_score: Least score of a keypoint, unless the caller says otherwise.
         min_confidence: Least confidence of a person, unless the caller says otherwise.
@@ -117,8 +121,10 @@ class Model:
     size: tuple[int, int]
     stride: int
     multiple: int = 8
-    skeleton: SkeletonName | None = None
+    skeleton: str | Skeleton | None = None
     person_label: int | None = None
+    padding: int | None = None
+    boxes: Boxes | None = None
     outputs: tuple[int, ...] = ()
     min_score: float = 0.05
     min_confidence: float = 0.0
@@ -131,6 +137,14 @@ class Model:
     source: str | None = None
     conversion: str | None = None
     notes: str | None = None
+
+    @property
+    def padding_bgr(self) -> tuple[int, int, int]:
+        """The colour of what the frame does not fill of the input; the network's mean is zero to its first layer."""
+        if self.padding is not None:
+            return self.padding, self.padding, self.padding
+        first, second, third = (min(max(round(value), 0), 255) for value in self.mean)
+        return (first, second, third) if self.colour == "BGR" else (third, second, first)
 
 
 def names() -> list[str]:
@@ -164,7 +178,7 @@ def get(name: str) -> Model:
         guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise UnknownModelError(
             f"no model {shown(name)} in the zoo; {guess}`edgepose models list` shows all, "
-            "and a path to an .xml, .onnx or .pb file is a model too"
+            "and a path to an .xml, .onnx, .tflite or .pb file is a model too"
         )
     return models[name]
 
@@ -214,6 +228,8 @@ def from_yaml(name: str, text: str, where: str) -> Model:
 def to_yaml(model: Model) -> str:
     """The model's fields, without its name and what is empty; `from_yaml` reads them back."""
     given = {key: value for key, value in asdict(model).items() if key != "name" and value not in (None, ())}
+    if isinstance(model.skeleton, Skeleton):
+        given["skeleton"] = describe_skeleton(model.skeleton)
     text: str = yaml.safe_dump(given, sort_keys=False, default_flow_style=None, allow_unicode=True)
     return text
 
@@ -229,12 +245,19 @@ def parse(name: str, fields: Mapping[str, object], where: str) -> Model:
         ModelFile(**checked(file, FILE_FIELDS, ("name",), f"{where}: files[{index}]"))
         for index, file in enumerate(values.get("files", ()))
     )
+    try:
+        if isinstance(values.get("skeleton"), dict):
+            values["skeleton"] = make_skeleton(values["skeleton"])
+    except InputError as error:
+        raise ModelError(f"{where}: {error}") from error
     model = Model(name=name, **values)
 
-    _, task, skeletons = DECODERS[model.decoder]
+    _, task, skeletons, _ = DECODERS[model.decoder]
+    known = (None,) if task == "detector" else skeletons or tuple(SKELETONS)
+    is_known = model.skeleton in known or (isinstance(model.skeleton, Skeleton) and skeletons is None and task != "detector")
     contradictions = {
         "task": (model.task != task, f"{task}, which is what decoder {model.decoder} serves"),
-        "skeleton": (model.skeleton not in skeletons, f"{' or '.join(map(str, skeletons))} with decoder {model.decoder}"),
+        "skeleton": (not is_known, f"{' or '.join(map(str, known))} with decoder {model.decoder}"),
         "person_label": ((model.person_label is None) == (task == "detector"), "a number for detectors, and for them alone"),
         "detector": (model.detector is not None and task != "top-down", "none: it finds the people itself"),
         "multiple": (model.multiple % model.stride != 0, f"a multiple of the stride, {model.stride}"),

@@ -99,3 +99,16 @@ def refine(heatmap: Float, tags: Float, own_tags: Float, least: float) -> tuple[
     if value[y, x] == -np.inf or not heatmap[y, x] > least:
         return 0, 0, 0
     return (*adjust(heatmap, int(x), int(y)), float(heatmap[y, x]))
+
+
+def merge(coarse: Float, fine: Float) -> Float:
+    """Heatmaps and tags of a coarse output at twice the resolution (bilinear), the heatmaps as the mean with finer ones."""
+    doubled = coarse
+    for axis in (1, 2):
+        padded = np.take(doubled, np.clip(np.arange(-1, doubled.shape[axis] + 1), 0, doubled.shape[axis] - 1), axis=axis)
+        before, here, behind = (np.take(padded, np.arange(doubled.shape[axis]) + n, axis=axis) for n in range(3))
+        even, odd = 0.75 * here + 0.25 * before, 0.75 * here + 0.25 * behind
+        shape = list(doubled.shape)
+        shape[axis] *= 2
+        doubled = np.stack([even, odd], axis=axis + 1).reshape(shape)
+    return np.concatenate([(doubled[: len(fine)] + fine) / 2, doubled[len(fine) :]]).astype(np.float32)
