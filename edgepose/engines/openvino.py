@@ -6,6 +6,7 @@ ever made in Python.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -17,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
-import platformdirs
 from numpy.typing import NDArray
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
+from edgepose.caches import exclusive, user_cache, warn_uncached
 from edgepose.engines import padded
 from edgepose.errors import DeviceError, InputError, ModelError
 from edgepose.zoo.registry import Model, from_yaml
@@ -44,14 +45,37 @@ Shape = tuple[int, int, int]  # B, H, W
 @cache
 def _core() -> ov.Core:
     core = ov.Core()
-    folder = Path(platformdirs.user_cache_dir("edgepose", appauthor=False)) / "openvino"
+    folder = _cache_folder()
+    if folder is None:
+        warn_uncached("compiled networks", "the user has no home")
+        return core
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         remove_oldest(folder, MAX_CACHE_BYTES)
         core.set_property({"CACHE_DIR": str(folder)})
     except OSError as error:
-        _log.info("compiled models are not kept: %s", error)
+        warn_uncached("compiled networks", f"{folder}: {error.strerror or error}")
     return core
+
+
+def _cache_folder() -> Path | None:
+    folder = user_cache()
+    return None if folder is None else folder / "openvino"
+
+
+def _compile_alone(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.CompiledModel:
+    """Compile a network, or load it from the cache, while no other process does.
+
+    OpenVINO 2026.4 writes a file of its cache in place, and runs a network on the memory-mapped file that it was loaded from: one
+    process that writes changes the weights in another that has just loaded them. Whoever cannot be alone does without the cache.
+    """
+    folder = _cache_folder()
+    if folder is None or not _core().get_property("CACHE_DIR"):
+        return _core().compile_model(network, device, properties)
+    with exclusive(folder) as alone:
+        return _core().compile_model(network, device, properties if alone else {**properties, "CACHE_DIR": ""})
 
 
 def remove_oldest(folder: Path, most_bytes: int) -> None:
@@ -87,9 +111,9 @@ def read_network(path: Path) -> ov.Model:
     """
     if path.suffix not in SUFFIXES:
         raise ModelError(f"{path} is no model file that can be read; expected one of {', '.join(SUFFIXES)}")
-    if not path.is_file():
+    if not os.path.isfile(path):  # Of names too long, Path.is_file raises an error.
         raise ModelError(f"there is no model file {path}")
-    if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+    if path.suffix == ".xml" and not os.path.isfile(path.with_suffix(".bin")):
         raise ModelError(f"{path} lacks its weights; expected {path.with_suffix('.bin').name} beside it")
     try:
         return _core().read_model(path)
@@ -306,14 +330,14 @@ class OpenVINOEngine:
 
 def _compiled(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.CompiledModel:
     try:
-        return _core().compile_model(network, device, properties)
+        return _compile_alone(network, device, properties)
     except Exception:
         if device != "CPU" or all(op.get_type_name() != "FakeQuantize" for op in network.get_ops()):
             raise
         # OpenVINO 2026.4 cannot compile quantised networks for ARM cores without dot products of INT8, such as those of a
         # Raspberry Pi 4 (tests/arm.py: "object is not initialized"). Told to leave the quantisation as it is, it computes the
         # same in floats.
-        compiled = _core().compile_model(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
+        compiled = _compile_alone(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
         _log.info("this processor has no INT8 kernels for the network: its quantised layers run in floats")
         return compiled
 
