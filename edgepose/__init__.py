@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         EdgePoseError,
         InputError,
         MissingExtraError,
+        MissingLibraryError,
         ModelError,
         OutputError,
         PersonIndexError,
@@ -53,6 +54,7 @@ _HOME = {
     "Frame": "media.frames",
     "InputError": "errors",
     "MissingExtraError": "errors",
+    "MissingLibraryError": "errors",
     "ModelError": "errors",
     "OPENPOSE18": "skeleton",
     "OutputError": "errors",
@@ -84,6 +86,7 @@ __all__ = [
     "Frame",
     "InputError",
     "MissingExtraError",
+    "MissingLibraryError",
     "ModelError",
     "OutputError",
     "PersonIndexError",
@@ -107,7 +110,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOME[name]}")
+    except ImportError as error:
+        from edgepose.errors import missing_library
+
+        raise missing_library(error) or error from None
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,6 +1,6 @@
 """Caches on disk: where the user's is, one warning where there is none, and a lock between processes that write to one.
 
-What is kept there (compiled kernels, compiled networks) can be made again at any time, so that nothing about a cache is an error.
+What is kept there (compiled kernels, compiled networks) can be made again at any time: nothing about a cache is an error.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ except ImportError:  # Windows, which does not let a file be rewritten that anot
 
 _log = logging.getLogger(__name__)
 
-# A process that computes what others wait for takes 15 s on two cores and a few minutes on a Raspberry Pi. One that takes longer
-# hangs, or was stopped.
+# A process that computes what others wait for takes 15 s on two cores, and a few minutes on a Raspberry Pi. One that takes
+# longer hangs, or was stopped.
 PATIENCE_S = 300.0
 _PAUSE_S = 0.05
 
@@ -45,7 +45,8 @@ def warn_uncached(what: str, reason: object) -> None:
     _has_warned = True
     _log.log(
         level,
-        "%s cannot be kept (%s), so that every start takes seconds longer; set XDG_CACHE_HOME to a folder that can be written",
+        "%s cannot be kept (%s), so that every start takes seconds longer; set XDG_CACHE_HOME to a folder that can be written "
+        "(of kernels alone, set NUMBA_CACHE_DIR)",
         what,
         reason,
     )
@@ -81,7 +82,7 @@ def _locked(descriptor: int, patience_s: float) -> bool:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError:  # noqa: PERF203 (one turn takes a pause)
             if time.monotonic() > deadline:
                 return False
             time.sleep(_PAUSE_S)

@@ -68,8 +68,8 @@ def _cache_folder() -> Path | None:
 def _compile_alone(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.CompiledModel:
     """Compile a network, or load it from the cache, while no other process does.
 
-    OpenVINO 2026.4 writes a file of its cache in place, and runs a network on the memory-mapped file that it was loaded from: one
-    process that writes changes the weights in another that has just loaded them. Whoever cannot be alone does without the cache.
+    OpenVINO 2026.4 writes a file of its cache in place, and runs a network on the memory-mapped file that it was loaded from:
+    one process that writes changes the weights in another that has just loaded them. Who cannot be alone uses no cache.
     """
     folder = _cache_folder()
     if folder is None or not _core().get_property("CACHE_DIR"):

@@ -1,7 +1,7 @@
-"""Numba's cache of machine code, made safe: what is damaged is compiled anew, and nothing is read that is not as it was written.
+"""Numba's cache of machine code, made safe: what is damaged is compiled anew, and nothing is read but what was written whole.
 
-Numba numbers the files of a kernel's machine code, says in an index which is for what, and writes the index first. Between the two
-writes, or after a power cut, the index may point to a file that is missing, is that of an older source, or is empty; and an empty
+Numba numbers the files of a kernel's machine code, says in an index which is for what, and writes the index first. Between the
+two writes, or after a power cut, the index may name a file that is missing, empty, or that of an older source; and an empty
 file is an error at every start from then on. Here a file's name is the digest of its content, and it is written before the index.
 """
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Place(CompileResultCacheImpl):  # type: ignore[misc]
-    """Where Numba keeps a kernel: its own choice, but for the home of a user without one, which would be a folder called "~"."""
+    """Where Numba keeps a kernel: its own choice, but for a user without a home, who would get a folder called "~"."""
 
     if os.path.expanduser("~").startswith("~"):
         _locator_classes = [each for each in CompileResultCacheImpl._locator_classes if each is not UserWideCacheLocator]

@@ -80,7 +80,7 @@ def _one_process_at_a_time(compile_it: Callable[[Any], Any], compiled: Any, cach
                 return compile_it(signature)
             if not (_Compiling.announced or has_warned()):
                 _Compiling.announced = True
-                _log.warning("compiling kernels for this processor, once; this takes a while")
+                _log.info("compiling kernels for this processor, once; this takes a while")
             with exclusive(cache.cache_path):
                 _Compiling.depth += 1
                 try:

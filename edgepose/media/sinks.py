@@ -89,6 +89,7 @@ def open_sinks(
     poses: str | Path | None = None,
     format: str | None = None,
     spared: Sequence[Path] = (),
+    many: bool = False,
 ) -> Sinks:
     """Open the sinks of a run over `source`.
 
@@ -125,6 +126,8 @@ def open_sinks(
         for path, name, kind in chosen:
             sinks.sinks.append(importlib.import_module(f"edgepose.media.{kind.module}").open_sink(path, source, name))
         stack.pop_all()
+    if many:
+        sinks.sinks[0]._file._lone = False  # type: ignore
     return sinks
 
 

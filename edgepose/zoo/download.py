@@ -61,6 +61,7 @@ def find(model: Model) -> Path | None:
             return folder / model.files[0].name
     return None
 
+
 def fetch(model: Model, *, progress: bool = False) -> Path:
     """The file to open of a model, after fetching what is not here; of a model that needs conversion, its checkpoint.
 
