@@ -60,6 +60,11 @@ def _core() -> ov.Core:
     return core
 
 
+def forget_core() -> None:
+    """Let go of what OpenVINO keeps for later networks, its threads among them; networks that are in use stay so."""
+    _core.cache_clear()
+
+
 def _cache_folder() -> Path | None:
     folder = user_cache()
     return None if folder is None else folder / "openvino"

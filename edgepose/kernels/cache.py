@@ -2,7 +2,7 @@
 
 Numba numbers the files of a kernel's machine code, says in an index which is for what, and writes the index first. Between the
 two writes, or after a power cut, the index may name a file that is missing, empty, or that of an older source; and an empty
-file is an error at every start from then on. Here a file's name is the digest of its content, and it is written before the index.
+file is an error at every start from then on. Here a file's name is the digest of its content, and it is written first.
 """
 
 from __future__ import annotations
