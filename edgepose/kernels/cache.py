@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, UserWideCacheLocator
+from numba.core.runtime import rtsys
 
 from edgepose.caches import warn_uncached
 
@@ -89,13 +90,15 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
     def holds(self, signature: Any, target: Any) -> bool:
         """Whether the index names machine code for a signature on this processor."""
-        target.refresh()
         return self._index_key(signature, target.codegen()) in self._cache_file._load_index()
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The kernel for a signature; None if it has to be compiled."""
         try:
-            return super().load_overload(signature, target)
+            # Numba's own way here is `target.refresh()`, which loads all that compiling takes, for 0.3 s. A kernel that was
+            # compiled needs the run time alone.
+            rtsys.initialize(target)
+            return self._load_overload(signature, target)
         except Exception as error:  # Of any kind, as in `_load_index`.
             _log.info("%s cannot be loaded (%r); compiled anew", self._name, error)
             return None
