@@ -1,10 +1,10 @@
-"""An iterator whose items are made ahead of time, in a thread of its own."""
+"""Work in another thread: an iterator whose items are made ahead of time, and a call that can be interrupted."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -40,14 +40,23 @@ class Prefetch(Generic[_Item]):
         """Whether an item waits, so that `next` returns at once."""
         return bool(self._waiting)
 
-    def close(self) -> None:
-        """End the thread and wait until it has; there are no more items then. Closing twice does no harm."""
+    @property
+    def has_begun(self) -> bool:
+        """Whether an item was asked for, so that there is a thread, to which the iterable belongs."""
+        return self._thread.ident is not None
+
+    def close(self, patience_s: float | None = None) -> None:
+        """End the thread and wait until it has; there are no more items then. Closing twice does no harm.
+
+        Args:
+            patience_s: Wait no longer than this: a thread that waits for somebody else is left to end when that wait does.
+        """
         with self._changed:
             is_first, self._closed = not self._closed, True
             self._waiting.clear()
             self._changed.notify_all()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(patience_s)
         elif is_first:
             self._close_items()
 
@@ -105,3 +114,46 @@ class Prefetch(Generic[_Item]):
         close = getattr(self._items, "close", None)
         if close is not None:
             close()
+
+
+def interruptible(call: Callable[[], _Item]) -> _Item:
+    """The result of `call`, which runs in a thread of its own, so that a signal is heard while it blocks.
+
+    Where the wait for it is interrupted, the thread is left to end by itself, and a result that it still brings is closed if it
+    has a `close`.
+    """
+    results: list[_Item] = []
+    errors: list[BaseException] = []
+    lock = threading.Lock()
+    is_wanted = True
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:  # Of any kind: the caller gets it.
+            errors.append(error)
+            return
+        with lock:
+            if is_wanted:
+                results.append(result)
+                return
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
+
+    thread = threading.Thread(target=run, name="edgepose-call", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        with lock:
+            is_wanted = False
+            if not results:
+                raise
+        close = getattr(results[0], "close", None)
+        if close is not None:
+            close()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -130,3 +134,39 @@ def grey_tiff(width: int, height: int, *first: tuple[int, int, int, int], after:
     entries[-2:] = [(273, 4, height, offsets), (279, 4, height, offsets + 4 * height)]
     arrays = struct.pack(f"<{height}I", *[place] * height) + struct.pack(f"<{height}I", *[len(row)] * height)
     return tiff(*entries, after=after + row + arrays)
+
+
+def write_clip(
+    path: Path,
+    pictures: Iterable[Image],
+    *,
+    codec: str = "mpeg4",
+    pixels: str = "yuv420p",
+    container: str | None = None,
+    times_ms: Sequence[int] | None = None,
+    sound_s: float = 0,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """A video of `pictures`, 25 a second, or at `times_ms`, made with PyAV; and a tone beside it, where it lasts."""
+    with av.open(os.fspath(path), "w", format=container) as file:
+        stream: Any = None
+        tone = file.add_stream("mp2", rate=48_000) if sound_s else None
+        for index, picture in enumerate(pictures):
+            if stream is None:
+                stream = file.add_stream(codec, rate=25, options=options or {})
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = pixels
+                stream.codec_context.time_base = Fraction(1, 1000)
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format=pixels)
+            frame.pts = times_ms[index] if times_ms else 40 * index
+            frame.time_base = Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+        if tone is not None:
+            samples = np.zeros((1, 1152), np.int16)
+            for index in range(round(sound_s * 48_000 / 1152)):
+                block = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+                block.sample_rate, block.pts = 48_000, 1152 * index
+                file.mux(tone.encode(block))
+            file.mux(tone.encode())
+    return path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 from pictures import quadrants
 
 from edgepose.errors import InputError, SourceError
-from edgepose.media.cameras import CameraOptions, is_camera
+from edgepose.media import cameras
+from edgepose.media.cameras import MAX_FAILED_READS, CameraOptions, is_camera
 from edgepose.media.sources import open_source
 
 
@@ -230,3 +233,104 @@ def test_a_picamera2_for_another_numpy_says_what_to_install(tmp_path: Path, monk
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SourceError, match=r"numpy\.dtype size changed.*--force-reinstall --no-deps simplejpeg"):
         open_source("picamera")
+
+
+@pytest.mark.parametrize("camera", [57, "57", "/dev/video57", Path("/dev/video57")], ids=str)
+def test_no_camera_says_what_was_tried_and_what_else_there_is(camera: str | int) -> None:
+    with pytest.raises(SourceError, match=r"57 cannot be opened \(tried .*V4L2.*\); plug one in, .* or try: edgepose demo$"):
+        open_source(camera)
+
+
+@pytest.mark.parametrize("camera", [-1, "-1", 100, 99_999_999_999], ids=repr)
+def test_an_impossible_camera_is_not_tried(camera: int | str) -> None:
+    with pytest.raises(SourceError, match=rf"there is no camera {camera}; expected a number from 0 to 99"):
+        open_source(camera)
+
+
+class Flaky(Capture):
+    """A camera that gives a frame for each True, fails for each False, and then is gone."""
+
+    def __init__(self, answers: list[bool], **said: float) -> None:
+        super().__init__()
+        self.answers = iter(answers)
+        self.reads = 0
+        self.released = False
+        names = {"fps": cv2.CAP_PROP_FPS, "width": cv2.CAP_PROP_FRAME_WIDTH}
+        self.values |= {names[name]: value for name, value in said.items()}
+
+    def read(self) -> tuple[bool, NDArray[np.uint8]]:
+        self.reads += 1
+        return next(self.answers, False), quadrants(8, 8)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def use(capture: Flaky, monkeypatch: pytest.MonkeyPatch) -> Flaky:
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    return capture
+
+
+def test_a_camera_is_live_and_timed_by_our_clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    clock = iter([100.0, 100.0, 100.0, 100.5, 100.5, *[101.0] * 2 * MAX_FAILED_READS])
+    monkeypatch.setattr(cameras.time, "monotonic", lambda: next(clock))
+    use(Flaky([True, True, False, True], fps=30), monkeypatch)
+    before = time.time()
+    with open_source(0, read_ahead=False) as source:
+        assert (source.kind, source.name, source.is_live, source.fps, source.total) == ("camera", "camera 0", True, 30, None)
+        first, second, third = source
+    assert (first.timestamp, second.timestamp, third.timestamp) == (0, 0.5, 1)
+    assert first.path == "camera 0"
+    assert first.received is not None
+    assert before <= first.received <= time.time()
+    assert source.skipped == []  # Or it would grow for as long as the camera runs.
+    assert "before frame 2: damaged; frames that could not be decoded: 1" in caplog.text
+
+
+def test_a_camera_expects_as_many_frames_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Flaky([True] * 3), monkeypatch)
+    with open_source("0", max_frames=2, read_ahead=False) as source:
+        assert source.total == 2
+        assert len(list(source)) == 2
+
+
+def test_each_third_frame_of_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Flaky([True] * 10), monkeypatch)
+    with open_source(0, every=3, read_ahead=False) as source:
+        assert [frame.index for frame in source] == [0, 3, 6, 9]
+
+
+def test_a_camera_has_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match="camera 0: live, without a start and an end to choose"):
+        open_source(0, start=1)
+
+
+@pytest.mark.parametrize("fps", [0, -1, math.nan, math.inf, 90_000])
+def test_an_impossible_rate_is_none(monkeypatch: pytest.MonkeyPatch, fps: float) -> None:
+    use(Flaky([True], fps=fps), monkeypatch)
+    assert open_source(0).fps is None
+
+
+def test_a_camera_is_gone_after_a_bounded_number_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    gap = [False] * (MAX_FAILED_READS - 1)
+    capture = use(Flaky([True, *gap, True]), monkeypatch)
+    with open_source(0, read_ahead=False) as source:
+        assert len(list(source)) == 2
+    assert capture.reads == 2 + len(gap) + MAX_FAILED_READS
+    assert capture.released
+
+
+def test_patience_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(cameras.time, "monotonic", lambda: next(clock))
+    capture = use(Flaky([True]), monkeypatch)
+    with open_source(0, read_ahead=False) as source:
+        assert len(list(source)) == 1
+    assert capture.reads == 3
+
+
+def test_a_camera_of_gigantic_frames_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = use(Flaky([True], width=10_000_000), monkeypatch)
+    with pytest.raises(SourceError, match="10000000 x 48 pixels a frame; expected at most"):
+        open_source(0)
+    assert capture.released

@@ -1,11 +1,14 @@
-"""Cameras: USB and built-in ones by number or device, Raspberry Pi's, and GStreamer pipelines."""
+"""Cameras, through OpenCV: USB and built-in ones by number or device, Raspberry Pi's, and GStreamer pipelines."""
 
 from __future__ import annotations
 
 import glob
 import importlib
 import logging
+import math
 import re
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +18,15 @@ from numpy.typing import NDArray
 
 from edgepose.addresses import showable_text
 from edgepose.errors import InputError, SourceError
-from edgepose.media.captures import from_capture
-from edgepose.media.frames import Source
+from edgepose.media.frames import Frame, Source
+from edgepose.media.images import MAX_PIXELS
 
 logger = logging.getLogger(__name__)
 
+# OpenCV answers "no frame" when a camera is gone and at every damaged frame alike, so it is gone when this many answers in a
+# row say so, or when they have taken this long.
+MAX_FAILED_READS = 1000
+PATIENCE_S = 5.0
 # OpenCV reads larger numbers as the choice of a backend, and crashes on negative ones.
 MAX_CAMERAS = 100
 PICAMERA = "picamera"
@@ -63,20 +70,21 @@ def is_camera(source: str) -> bool:
     )
 
 
-def open_camera(camera: int | str, options: CameraOptions) -> Source:
+def open_camera(camera: int | str, options: CameraOptions, every: int = 1) -> Source:
     """The frames of a camera.
 
     Args:
         camera: Its number, its device, "picamera", or a GStreamer pipeline that ends in an appsink.
         options: The settings to ask for; of no use for a pipeline, which contains its own.
+        every: Give the first frame, and each so-manieth after it.
 
     Raises:
         SourceError: It is not there, or somebody else has it.
     """
     if camera == PICAMERA:
-        return from_capture(_PiCapture(options), PICAMERA, "camera", is_live=True)
+        return _from_capture(_PiCapture(options), PICAMERA, every)
     if isinstance(camera, str) and _is_pipeline(camera):
-        return from_capture(_open_pipeline(camera), showable_text(camera), "camera", is_live=True)
+        return _from_capture(_open_pipeline(camera), showable_text(camera), every)
     name = f"camera {camera}" if isinstance(camera, int) else camera
     if isinstance(camera, int) and not 0 <= camera < MAX_CAMERAS:
         raise SourceError(f"there is no {name}; expected a number from 0 to {MAX_CAMERAS - 1}")
@@ -90,7 +98,47 @@ def open_camera(camera: int | str, options: CameraOptions) -> Source:
             " plug one in, give another number or a file, or try: edgepose demo"
         )
     _configure(capture, name, options)
-    return from_capture(capture, name, "camera", is_live=True)
+    return _from_capture(capture, name, every)
+
+
+def _from_capture(capture: Any, name: str, every: int) -> Source:
+    """The frames of an opened `cv2.VideoCapture`, or an object that behaves like one."""
+    width, height = (capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        capture.release()
+        raise SourceError(f"{name}: {width:.0f} x {height:.0f} pixels a frame; expected at most {MAX_PIXELS:,}")
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else None
+    return Source(name, "camera", _read_capture(capture, name, every), True, fps, release=capture.release)
+
+
+def _read_capture(capture: Any, name: str, every: int) -> Iterator[Frame]:
+    index, started = 0, math.nan
+    while True:
+        image, failed = _next_image(capture)
+        if image is None:
+            break
+        now, received = time.monotonic(), time.time()
+        started = now if index == 0 else started
+        if failed:
+            logger.warning("%s, before frame %d: damaged; frames that could not be decoded: %d", name, index, failed)
+        if index % every == 0:
+            yield Frame(image, index, now - started, name, received=received)
+        index += 1
+    if index == 0:
+        raise SourceError(f"{name}: no frame of it can be decoded; it may be damaged or of an unknown format")
+
+
+def _next_image(capture: Any) -> tuple[NDArray[np.uint8] | None, int]:
+    """The next frame that can be decoded, or None if none comes any more, and how many before it could not be."""
+    started = time.monotonic()
+    for failed in range(MAX_FAILED_READS):
+        done, image = capture.read()
+        if done:
+            return image, failed
+        if time.monotonic() - started > PATIENCE_S:
+            break
+    return None, 0
 
 
 def _configure(capture: Any, name: str, options: CameraOptions) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +12,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.errors import InputError
 from edgepose.prefetch import Prefetch
 
 # A function that returns the annotated frame, (H, W, 3) uint8 BGR, so that it is drawn only if it is needed.
 Picture = Callable[[], NDArray[np.uint8]]
+
+# The frame rate of a video that does not state one.
+DEFAULT_FPS = 25.0
+# A live source that gives no frame for this long, seconds, and for so many of its usual intervals, is gone.
+SILENCE_S = 2.0
+MISSED_INTERVALS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +43,73 @@ class Frame:
     timestamp: float
     path: str
     received: float | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The frames of a source that are wanted: those from `start` to before `end`, and of them each `every`-th.
+
+    Attributes:
+        start: Seconds on the clock of the source.
+        end: Likewise.
+        every: 1 for each frame.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    start: float = 0.0
+    end: float = math.inf
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.start, (int, float)) and 0 <= self.start < math.inf):
+            raise InputError(f"start is {self.start!r}; expected seconds, 0 or more")
+        if not (isinstance(self.end, (int, float)) and self.end > self.start):
+            raise InputError(f"end is {self.end!r}; expected seconds after the start, {self.start:g}")
+        if isinstance(self.every, bool) or not isinstance(self.every, (int, np.integer)) or self.every < 1:
+            raise InputError(f"every is {self.every!r}; expected a whole number, 1 or more")
+
+    @property
+    def has_times(self) -> bool:
+        """Whether it begins late or ends early."""
+        return self.start > 0 or self.end < math.inf
+
+    def expected(self, total: int | None, duration_s: float | None) -> int | None:
+        """The frames to expect of it where the whole has `total` of them in `duration_s` seconds."""
+        if total is None or (self.has_times and not duration_s):
+            return None
+        if duration_s and self.has_times:
+            total = round(total * max(0.0, min(self.end, duration_s) - self.start) / duration_s)
+        return -(-total // self.every)
+
+
+class Pulse:
+    """Whether the frames of a live source still come: its reader says when one does, and any thread may ask."""
+
+    def __init__(self) -> None:
+        self._interval = 0.0  # The longest of late, seconds.
+        self._is_lost = False
+        self._last = (time.monotonic(), time.time())
+
+    def came(self) -> None:
+        """Note that a frame came."""
+        last, now = self._last[0], (time.monotonic(), time.time())
+        if not self._is_lost:
+            self._interval = max(now[0] - last, 0.9 * self._interval)
+        self._last, self._is_lost = now, False
+
+    def lost(self) -> None:
+        """Note that the source went away; it is back when the next frame comes."""
+        self._is_lost = True
+
+    @property
+    def gone_since(self) -> float | None:
+        """When the last frame came, or the source was opened, in seconds of Unix time; None while frames come."""
+        came, came_unix = self._last
+        silence = time.monotonic() - came
+        is_gone = self._is_lost or silence > max(SILENCE_S, MISSED_INTERVALS * self._interval)
+        return came_unix if is_gone else None
 
 
 @dataclass(eq=False)
@@ -58,6 +134,7 @@ class Source:
         files: The files or devices that it reads, by any name: none of them may be written to.
         pixel_aspect: The width of a pixel over its height, when shown; 1 but for anamorphic videos.
         sound: The video file whose sound belongs to the frames, or None.
+        pulse: Tells whether frames of a live source still come, where it is read ahead; `gone_since` asks it.
     """
 
     name: str
@@ -72,6 +149,7 @@ class Source:
     files: Sequence[Path] = field(default=(), repr=False)
     pixel_aspect: float = 1.0
     sound: Path | None = None
+    pulse: Pulse | None = field(default=None, repr=False)
 
     @property
     def is_timed(self) -> bool:
@@ -88,6 +166,15 @@ class Source:
         """Whether a frame waits, read ahead, so that `next` returns at once."""
         return self.prefetch is not None and self.prefetch.ready
 
+    @property
+    def gone_since(self) -> float | None:
+        """Since when a live source gives no frames, in seconds of Unix time; None while they come, and for what is not live.
+
+        It is gone while it is being opened again, and when no frame has come for two seconds and five of its usual intervals.
+        Any thread may ask.
+        """
+        return None if self.pulse is None else self.pulse.gone_since
+
     def __iter__(self) -> Iterator[Frame]:
         return self
 
@@ -97,7 +184,8 @@ class Source:
     def close(self) -> None:
         """Let go of the file or device; there are no more frames then. Closing twice does no harm.
 
-        A thread that reads ahead is ended. It may be waiting for its camera or server, for a few seconds at most.
+        A thread that reads ahead is ended. One that waits for its camera, server or pipe is left to end by itself, when that
+        wait does.
         """
         self.frames = iter(())
         self.release()

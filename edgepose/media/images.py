@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from edgepose.addresses import showable
 from edgepose.errors import InputError, MissingExtraError, OutputError, SourceError
 from edgepose.media.files import write_file
 from edgepose.media.headers import Header, bare, read_header
+from edgepose.media.heif import decode_heif, heif_kind, heif_size
 from edgepose.media.kinds import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 # OpenCV's own bound, which it reads when it is imported: a program that sets it before has it respected here, too.
 OPENCV_BOUND = "OPENCV_IO_MAX_IMAGE_PIXELS"
@@ -31,6 +35,14 @@ MAX_PIXELS = _most_pixels(120_000_000)
 # A file that is larger than this is larger than any encoding of `MAX_PIXELS` (16-bit RGBA takes 8 bytes a pixel).
 MAX_FILE_BYTES = 1 << 30
 
+# Suffixes of the files that are read as pictures; of some it takes the extra `heif`.
+READ_SUFFIXES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".hif", ".avif")
+
+# How a None comes about where a picture is expected.
+NONE_HINT = "; cv2.imread gives None for a file that it cannot read"
+_JPEG_END = b"\xff\xd9"
+# Enough for the largest block of a picture in each of them, and no marker in them.
+_ANY_BITS = (b"", b"\x00" * 256, b"\x5a\xc3" * 128, b"\xb6" * 256)
 # Rows that are laid on white at a time.
 _ROWS = 64
 
@@ -56,7 +68,8 @@ def check_image(image: object) -> None:
     """
     expected = "expected an image (H, W, 3) uint8 BGR"
     if not isinstance(image, np.ndarray):
-        raise InputError(f"got {type(image).__name__}; {expected} as a numpy array")
+        hint = NONE_HINT if image is None else ""
+        raise InputError(f"got {type(image).__name__}; {expected} as a numpy array{hint}")
     if image.dtype != np.uint8:
         way_out = "; scale it to 0..255, replace NaN, and convert with .astype(np.uint8)" if image.dtype.kind == "f" else ""
         raise InputError(f"got an array {image.shape} of {image.dtype}; {expected}{way_out}")
@@ -68,13 +81,26 @@ def check_image(image: object) -> None:
 def read_image(source: str | Path | bytes) -> NDArray[np.uint8]:
     """A JPEG, PNG, WebP, BMP or TIFF file (or its bytes) as (H, W, 3) uint8 BGR, upright.
 
-    EXIF orientation is applied. Grey becomes three equal channels, 16 bits are scaled to 8, and a transparent picture is
-    laid on white, as browsers and viewers show it. Of an animated PNG it is the picture that stands for the animation.
+    HEIC, HEIF and AVIF files are read where the extra `heif` is installed. EXIF orientation is applied. Grey becomes three
+    equal channels, 16 bits are scaled to 8, and a transparent picture is laid on white, as browsers and viewers show it. Of an
+    animation it is the picture that stands for it.
 
     Raises:
         SourceError: There is no such file; it is empty, cut short, damaged, not an image, or has more than `MAX_PIXELS`.
     """
-    data, name = (source, "image data") if isinstance(source, bytes) else (_read_file(Path(source)), str(source))
+    return decode_image(source, "image data") if isinstance(source, bytes) else decode_image(read_file(source), str(source))
+
+
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+    """The picture in the bytes of a file, as `read_image` has it.
+
+    Raises:
+        SourceError: Likewise, with `name` in it.
+    """
+    if heif_kind(data[:64]):
+        width, height = heif_size(data)
+        _check_size(max(1, width), max(1, height), name)
+        return _bgr(decode_heif(data, name))
     try:
         header = read_header(data)
     except ValueError as error:
@@ -82,12 +108,13 @@ def read_image(source: str | Path | bytes) -> NDArray[np.uint8]:
     if header is None:
         found = "not an image that can be read" if data else "empty"
         raise SourceError(f"{name}: {found}; expected a JPEG, PNG, WebP, BMP or TIFF image")
-    pixels = header.width * header.height
-    if not 0 < pixels <= MAX_PIXELS:
-        size = f"{header.width} x {header.height} = {pixels:,} pixels"
-        raise SourceError(f"{name}: {size}; expected 1 to {MAX_PIXELS:,}: scale it down first")
+    _check_size(header.width, header.height, name)
     if not header.whole:
-        raise SourceError(f"{name}: truncated image: the file ends before the picture does; copy or download it again")
+        ended = _with_end(data)
+        if ended is None:
+            raise SourceError(f"{name}: truncated image: the file ends before the picture does; copy or download it again")
+        logger.warning("%s: the file lacks its last bytes, the mark of its end; the picture itself is whole", name)
+        data = ended
     if header.samples is not None:
         raise _wrong_samples(name, header.samples)
     return _decode(bare(data), header, name)
@@ -127,7 +154,13 @@ def missing(path: Path) -> SourceError:
     return SourceError(f"{name}: no such file or folder{hint}")
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(source: str | Path) -> bytes:
+    """The bytes of an image file, of bounded size.
+
+    Raises:
+        SourceError: There is no such file, it is too large, or it cannot be read.
+    """
+    path = Path(source)
     try:
         if path.is_dir():
             raise SourceError(f"{path}: a folder; expected an image file")
@@ -157,25 +190,49 @@ def _decode(data: bytes, header: Header, name: str) -> NDArray[np.uint8]:
         image = cv2.convertScaleAbs(image, alpha=1 / 257)  # 65535 / 255
     if image.dtype != np.uint8:
         raise _wrong_samples(name, str(image.dtype))
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    elif image.shape[2] == 4:
-        image = _on_white(image)
+    image = _bgr(image)
     swap, flip = _UPRIGHT[header.orientation]
     if swap:
         image = cv2.transpose(image)
     return np.asarray(image if flip is None else cv2.flip(image, flip), np.uint8)
 
 
+def _check_size(width: int, height: int, name: str) -> None:
+    pixels = width * height
+    if not 0 < pixels <= MAX_PIXELS:
+        raise SourceError(f"{name}: {width} x {height} = {pixels:,} pixels; expected 1 to {MAX_PIXELS:,}: scale it down first")
+
+
+def _with_end(data: bytes) -> bytes | None:
+    """A JPEG that lacks its end marker, with one, if all of its picture is there."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    data = data.rstrip(b"\xff")
+    # Decoders fill what is missing from the bits that follow. If these bits change nothing, then nothing is missing.
+    pictures = [cv2.imdecode(np.frombuffer(data + bits + _JPEG_END, np.uint8), cv2.IMREAD_UNCHANGED) for bits in _ANY_BITS]
+    first = pictures[0]
+    is_whole = first is not None and all(other is not None and np.array_equal(first, other) for other in pictures)
+    return data + _JPEG_END if is_whole else None
+
+
+def _bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """A picture (H, W), (H, W, 3) or (H, W, 4) uint8 as (H, W, 3)."""
+    if image.ndim == 2:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    return np.asarray(on_white(image) if image.shape[2] == 4 else image, np.uint8)
+
+
 def _wrong_samples(name: str, samples: str) -> SourceError:
     return SourceError(f"{name}: an image of {samples}; expected uint8 or uint16 samples")
 
 
-def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """A picture (H, W, 4) BGRA laid on white: (H, W, 3)."""
+def on_white(image: NDArray[Any], *, may_be_empty: bool = False) -> NDArray[np.uint8]:
+    """A picture (H, W, 4) BGRA laid on white: (H, W, 3).
+
+    Nothing but transparency is taken for a writer that left the fourth byte empty (32-bit BMP), unless it `may_be_empty`.
+    """
     colour, alpha = image[..., :3], image[..., 3:]
-    # Nothing but transparency is a writer that left the fourth byte empty (32-bit BMP), not a picture of nothing.
-    if alpha.min() == 255 or alpha.max() == 0:
+    if alpha.min() == 255 or (alpha.max() == 0 and not may_be_empty):
         return np.ascontiguousarray(colour, np.uint8)
     laid = np.empty(colour.shape, np.uint8)
     # A few rows at a time: all at once takes several times the memory of the picture, and is slower.

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from edgepose.errors import OutputError
 from edgepose.geometry import fit_letterbox
-from edgepose.media.captures import DEFAULT_FPS
 from edgepose.media.files import Arrival, unwritable
-from edgepose.media.frames import Frame, Picture, Source
+from edgepose.media.frames import DEFAULT_FPS, Frame, Picture, Source
 from edgepose.media.images import check_image
 from edgepose.media.kinds import VIDEO_CODECS as VIDEO_CODECS
 from edgepose.media.outputs import check_folder, spare_source
