@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from edgepose.errors import OutputError, SourceError
+from edgepose.errors import InputError, OutputError, SourceError
 from edgepose.estimator import EstimatedFrame, PoseEstimator
 from edgepose.media.cameras import CameraOptions
 from edgepose.media.files import STDOUT
@@ -35,6 +35,18 @@ class Reading:
 
     max_frames: int | None = None
     camera: CameraOptions | None = None
+    start: float | None = None
+    end: float | None = None
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How annotated videos are written; see `open_sinks`."""
+
+    codec: str | None = None
+    crf: int | None = None
+    audio: bool = True
 
 
 @dataclass
@@ -71,6 +83,7 @@ class Outputs:
         format: The format of the keypoints; None: json for pictures, jsonl for videos and cameras; in one file, as its suffix
             says.
         spared: Other files that are read, such as the model's.
+        video: How annotated videos are written.
 
     Raises:
         OutputError: An output is a single picture or video, is one of the files that are read, or cannot be written.
@@ -84,12 +97,18 @@ class Outputs:
         poses: str | None = None,
         format: str | None = None,
         spared: Sequence[Path] = (),
+        video: VideoOptions | None = None,
     ) -> None:
         self._format = format
+        self._video = video or VideoOptions()
         self._save: dict[str, Path] = {}
         self._poses: dict[str, Path] = {}
         self._shared = Sinks()
         files = [Path(each.source) for each in inputs]
+        if not save or all(each.is_picture for each in inputs):
+            for name, value in (("codec", self._video.codec), ("crf", self._video.crf)):
+                if value is not None:
+                    raise InputError(f"{name} is {value}, and no video is saved; save videos, or leave it out")
         if save is not None:
             if save.suffix.lower() in PICTURES and save.suffix and not save.is_dir():
                 raise OutputError(f"{save}: is one file, and there may be several sources; give a folder")
@@ -108,7 +127,8 @@ class Outputs:
 
     def of(self, source: Source, name: str) -> Sinks:
         """The sinks for one input, by its name in the listing."""
-        sinks = open_sinks(source, save=self._save.get(name), poses=self._poses.get(name), format=self._format)
+        save, poses = self._save.get(name), self._poses.get(name)
+        sinks = open_sinks(source, save=save, poses=poses, format=self._format, **vars(self._video))
         sinks.sinks += self._kept()
         return sinks
 
@@ -272,7 +292,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _open(one: Input, reading: Reading) -> Source:
-    return open_source(one.source, max_frames=reading.max_frames, camera=reading.camera)
+    return open_source(one.source, **vars(reading))
 
 
 def _open_pictures(inputs: Sequence[Input]) -> Source:

@@ -60,7 +60,8 @@ def read(path: Path, **options: Any) -> list[Frame]:
 
 
 @pytest.mark.parametrize(
-    ("form", "disposal", "tolerance"), [("WEBP", 0, 2), ("PNG", 0, 2), ("PNG", 1, 2), ("PNG", 2, 2), ("GIF", 1, 2), ("GIF", 2, 2)]
+    ("form", "disposal", "tolerance"),
+    [("WEBP", 0, 2), ("PNG", 0, 2), ("PNG", 1, 2), ("PNG", 2, 2), ("GIF", 1, 2), ("GIF", 2, 2)],
 )
 def test_each_frame_of_an_animation_as_it_is_shown(tmp_path: Path, form: str, disposal: int, tolerance: int) -> None:
     data = animation(form, disposal=disposal)

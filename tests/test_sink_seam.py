@@ -69,7 +69,7 @@ def test_a_new_sink_is_checked_as_the_others_are(counts: None, tmp_path: Path) -
             open_sinks(source, poses=tmp_path / "link.counts")
         with pytest.raises(OutputError, match="each its own name"):
             open_sinks(source, poses=tmp_path / "o.counts", save=tmp_path / "o.counts" / "pictures")
-        with pytest.raises(InputError, match="expected one of json, jsonl, coco, openpose, counts"):
+        with pytest.raises(InputError, match="expected one of json, jsonl, coco, coco-results, openpose, counts"):
             open_sinks(source, poses=tmp_path / "o", format="xml")
 
 
@@ -118,10 +118,10 @@ def test_a_sink_that_cannot_be_opened_closes_those_before_it(
 ) -> None:
     opened: list[Recorder] = []
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise OutputError("no room")
 
-    def recorded(*_: object) -> Recorder:
+    def recorded(*_: object, **__: object) -> Recorder:
         opened.append(Recorder())
         return opened[0]
 

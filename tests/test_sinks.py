@@ -1,4 +1,4 @@
-"""Sinks: names of pictures, the four formats of keypoints, and the results that stay when a run ends early."""
+"""Sinks: names of pictures, the formats of keypoints, and the results that stay when a run ends early."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -136,33 +137,6 @@ def test_json_lines_of_a_video_have_frame_and_time(tmp_path: Path) -> None:
     assert lines == [{"frame": i, "timestamp": round(i / 30, 6), **expected_object("clip.mp4", people(i))} for i in range(3)]
 
 
-@pytest.mark.parametrize(
-    ("path", "image_id"),
-    [
-        ("val/000000000139.jpg", 139),
-        ("COCO_val2014_000000000042.jpg", 42),
-        ("IMG_2041.jpg", 7),
-        ("2041.mp4", 7),
-        ("camera 0", 7),
-    ],
-)
-def test_coco_results(tmp_path: Path, path: str, image_id: int) -> None:
-    with PosesSink(tmp_path / "out.json", "coco") as sink:
-        sink.write(frame(path, 7), people(2))
-        sink.write(frame(path, 7), people(0))
-        sink.write(frame(path, 7), people(1))
-    results = json.loads((tmp_path / "out.json").read_text())
-    assert results == people(2).to_coco(image_id) + people(1).to_coco(image_id)
-    assert [len(result["keypoints"]) for result in results] == [51] * 3
-
-
-def test_coco_results_are_a_list_even_if_there_is_only_one(tmp_path: Path) -> None:
-    for count in (0, 1):
-        with PosesSink(tmp_path / "out.json", "coco") as sink:
-            sink.write(frame(), people(count))
-        assert json.loads((tmp_path / "out.json").read_text()) == people(count).to_coco(0)
-
-
 def test_openpose_has_a_file_per_frame(tmp_path: Path) -> None:
     with PosesSink(tmp_path / "images", "openpose") as sink:
         for name in ("a.jpg", "a.png", "b.jpg"):
@@ -199,7 +173,7 @@ def test_what_was_found_before_ctrl_c_is_kept(tmp_path: Path, format: Any, read:
     assert read(path.read_text()) == [expected_object(f"{i}.jpg", people(i)) for i in range(5)]
 
 
-@pytest.mark.parametrize("format", ["json", "jsonl", "coco"])
+@pytest.mark.parametrize("format", ["json", "jsonl"])
 def test_a_full_disk_keeps_the_frames_before_or_else_the_older_file(
     tmp_path: Path, small_disk: Callable[[int], AbstractContextManager[None]], format: Any
 ) -> None:
@@ -220,17 +194,6 @@ def test_a_full_disk_keeps_the_frames_before_or_else_the_older_file(
     assert files(tmp_path) == ["out"]
 
 
-def test_frames_without_people_are_a_result_too(tmp_path: Path) -> None:
-    def run() -> None:
-        with PosesSink(tmp_path / "out.json", "coco") as sink:
-            sink.write(frame(), people(0))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    assert json.loads((tmp_path / "out.json").read_text()) == []
-
-
 def test_keypoints_never_overwrite_a_picture(tmp_path: Path) -> None:
     for name in ("a.jpg", "clip.MP4"):
         (tmp_path / name).write_text("precious")
@@ -240,11 +203,11 @@ def test_keypoints_never_overwrite_a_picture(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format() -> None:
-    with pytest.raises(InputError, match="format is 'xml'; expected one of json, jsonl, coco, openpose"):
+    with pytest.raises(InputError, match="format is 'xml'; expected one of json, jsonl, openpose"):
         PosesSink("out.xml", "xml")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("format", ["json", "jsonl", "coco", "openpose"])
+@pytest.mark.parametrize("format", ["json", "jsonl", "openpose"])
 def test_an_unwritable_place_is_found_at_once(tmp_path: Path, format: Any) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
@@ -330,7 +293,42 @@ def test_a_suffix_that_is_the_name_of_a_format_chooses_it(clip: Path, tmp_path: 
     run(clip, poses=tmp_path / "clip.json")
     assert len((tmp_path / "clip.json").read_text().splitlines()) == 4
     run(clip, poses=tmp_path / "clip.coco")
-    assert json.loads((tmp_path / "clip.coco").read_text())[0].keys() >= {"image_id", "keypoints"}
+    assert json.loads((tmp_path / "clip.coco").read_text()).keys() >= {"images", "annotations", "categories"}
+    run(clip, poses=tmp_path / "clip.coco-results")
+    assert json.loads((tmp_path / "clip.coco-results").read_text())[0].keys() >= {"image_id", "keypoints"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_json_of_a_folder_or_a_pattern_is_a_list_and_of_one_file_an_object(tmp_path: Path, count: int) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        (tmp_path / "photos" / f"{i}.png").write_bytes(encode(".png", quadrants()))
+    for source in (tmp_path / "photos", tmp_path / "photos" / "*.png"):
+        run(source, count, poses=tmp_path / "out.json")
+        assert len(json.loads((tmp_path / "out.json").read_text())) == count
+        assert isinstance(json.loads((tmp_path / "out.json").read_text()), list)
+    run(tmp_path / "photos" / "1.png", poses=tmp_path / "out.json")
+    assert isinstance(json.loads((tmp_path / "out.json").read_text()), dict)
+    run(tmp_path / "photos" / "1.png", poses=tmp_path / "out.json", many=True)
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 1
+
+
+def test_json_of_a_folder_with_one_picture_and_of_a_video_with_one_frame_is_a_list(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(encode(".png", quadrants()))
+    for source in (tmp_path / "photos", tmp_path / "p*tos" / "*.png", clip):
+        run(source, 1, poses=tmp_path / "out.json", format="json")
+        assert len(json.loads((tmp_path / "out.json").read_text())) == 1
+
+
+def test_options_of_videos_need_a_video(clip: Path, tmp_path: Path) -> None:
+    for options in ({"codec": "h264"}, {"crf": 0}):
+        with pytest.raises(InputError, match="and no video is saved"):
+            run(clip, poses=tmp_path / "out.json", save=tmp_path / "out", **options)
+    run(clip, poses=tmp_path / "out.json", audio=False)
+    run(clip, save=tmp_path / "out.mkv", codec="mpeg4")
+    with av.open(str(tmp_path / "out.mkv")) as written:
+        assert written.streams.video[0].codec_context.name == "mpeg4"
 
 
 def test_a_name_that_is_too_long_is_an_error_in_a_line(clip: Path, tmp_path: Path) -> None:
@@ -373,7 +371,7 @@ def test_one_sink_that_fails_does_not_keep_the_other_open(clip: Path, tmp_path: 
 
     monkeypatch.setattr(PosesSink, "close", fail)
     monkeypatch.setattr(VideoSink, "close", lambda _: closed.append("video"))
-    monkeypatch.setattr(VideoSink, "_release", lambda _: closed.append("video"))
+    monkeypatch.setattr(VideoSink, "_end", lambda *_: closed.append("video"))
     with pytest.raises(OutputError, match="the disk is full"):
         run(clip, save=tmp_path / "out.mp4", poses=tmp_path / "out.jsonl")
     assert closed == ["poses", "video"]

@@ -7,6 +7,7 @@ A size is WIDTHxHEIGHT in pixels wherever somebody types or reads one, as camera
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,16 @@ def add_estimator_options(parser: argparse.ArgumentParser) -> None:
     add("--min-score", type=float, metavar="S", help=about)
     about = "Leave out people with a confidence of less than C, from 0 to 1. The default is the model's own bound."
     add("--min-confidence", type=float, metavar="C", help=about)
+
+
+def home_expanded(text: str) -> str:
+    """A path in which a "~" at the beginning is the user's home, as in `--save=~/out.mp4`, which shells leave alone."""
+    return os.path.expanduser(text)
+
+
+def local_path(text: str) -> Path:
+    """`home_expanded` as a path, for argparse."""
+    return Path(home_expanded(text))
 
 
 def size(text: str) -> tuple[int, int]:

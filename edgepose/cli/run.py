@@ -18,7 +18,7 @@ from edgepose.cli.options import (
 )
 from edgepose.cli.tables import add_what_is_kept, progress_bar, report_many, report_run
 from edgepose.errors import EdgePoseError, SourceError
-from edgepose.media.kinds import POSES
+from edgepose.media.kinds import CODECS, POSES
 from edgepose.process import lean_imports
 
 if TYPE_CHECKING:
@@ -43,12 +43,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "Write the annotated frames: PATH is a video, an image for a single image, or a folder. For several sources it is a "
         "folder, in which each has a file of its own name."
     )
-    add("--save", type=Path, metavar="PATH", help=about)
+    add("--save", type=local_path, metavar="PATH", help=about)
+    about = "Write videos with this codec. The default is H.264; for .webm VP9, for .avi MJPEG."
+    add("--codec", choices=CODECS, help=about)
+    about = "Write videos of this constant quality: smaller is better and larger. The default is a good one for the codec."
+    add("--crf", type=whole(0), metavar="N", help=about)
+    add("--no-audio", dest="audio", action="store_false", help="Leave out the sound of a video.")
     about = (
         "Write the poses: PATH is a file, a folder for the format openpose, or - for standard output. For several sources it "
         "is one file for all, or a folder in which each has its own."
     )
-    add("--json", metavar="PATH", help=about)
+    add("--json", type=home_expanded, metavar="PATH", help=about)
     about = (
         "Write --json in this format. By default it is the one that the suffix of its name says; for .json and any other "
         "suffix, it is json for images, and jsonl for videos and cameras."
@@ -87,7 +92,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_one(options: argparse.Namespace, listing: Listing) -> int:
     """One video, picture, camera or stream, or the pictures of one folder, which are a source of their own."""
-    from edgepose.media.listing import local_name
     from edgepose.media.sinks import open_sinks
     from edgepose.media.sources import open_source
     from edgepose.media.window import Window
@@ -95,12 +99,27 @@ def _run_one(options: argparse.Namespace, listing: Listing) -> int:
 
     with ExitStack() as stack:
         source = stack.enter_context(
-            open_source(local_name(options.sources[0]), max_frames=options.max_frames, camera=make_camera(options))
+            open_source(
+                options.sources[0],
+                max_frames=options.max_frames,
+                start=options.start,
+                end=options.end,
+                every=options.every,
+                camera=make_camera(options),
+            )
         )
-        outputs = open_sinks(
-            source, save=options.save, poses=options.json, format=options.format, spared=spared_models(options)
+        sinks = stack.enter_context(
+            open_sinks(
+                source,
+                save=options.save,
+                poses=options.json,
+                format=options.format,
+                spared=spared_models(options),
+                codec=options.codec,
+                crf=options.crf,
+                audio=options.audio,
+            )
         )
-        sinks = stack.enter_context(outputs)
         estimator = make_estimator(options)
         window = stack.enter_context(Window(f"edgepose: {source.name}")) if options.show else None
         try:
@@ -124,14 +143,19 @@ def _run_one(options: argparse.Namespace, listing: Listing) -> int:
 
 def _run_many(options: argparse.Namespace, listing: Listing) -> int:
     """Many files, one after the other; one that cannot be read costs the others nothing."""
-    from edgepose.many import Outputs, Reading, watch_many
+    from edgepose.many import Outputs, Reading, VideoOptions, watch_many
     from edgepose.media.window import Window
 
     if not listing.inputs:
         raise SourceError("; ".join(f"{source}: {reason}" for source, reason in listing.missing))
     with ExitStack() as stack:
         outputs = Outputs(
-            listing.inputs, save=options.save, poses=options.json, format=options.format, spared=spared_models(options)
+            listing.inputs,
+            save=options.save,
+            poses=options.json,
+            format=options.format,
+            spared=spared_models(options),
+            video=VideoOptions(options.codec, options.crf, options.audio),
         )
         stack.enter_context(outputs)
         estimator = make_estimator(options)
@@ -141,7 +165,7 @@ def _run_many(options: argparse.Namespace, listing: Listing) -> int:
             estimator,
             listing.inputs,
             outputs,
-            reading=Reading(options.max_frames, make_camera(options)),
+            reading=Reading(options.max_frames, make_camera(options), options.start, options.end, options.every),
             window=window,
             figures=options.figures,
             track=options.track,

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import io
 import json
+import logging
 import os
 import re
 import secrets
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from edgepose.errors import OutputError
+
+logger = logging.getLogger(__name__)
 
 STDOUT = "-"  # The path that means standard output, as in other commands.
 
@@ -40,9 +43,16 @@ class Arrival:
     def __init__(self, place: Path, suffix: str = "") -> None:
         self._place = place
         self._made: list[Path] = []  # Folders, the innermost first.
+        self._lock: int | None = None
         # Nothing but ASCII: some libraries take no other names.
-        named = re.sub(r"[^0-9A-Za-z_-]", "_", place.stem)[:_NAMED]
-        self.part = self._place.with_name(f".{named}.{secrets.token_hex(4)}.part{suffix}")
+        self._named = re.sub(r"[^0-9A-Za-z_-]", "_", place.stem)[:_NAMED]
+        self._suffix = suffix
+        self.part = self._place.with_name(f".{self._named}.{secrets.token_hex(4)}.part{suffix}")
+
+    @property
+    def place(self) -> Path:
+        """Where the file will be."""
+        return self._place
 
     @property
     def replaces(self) -> bool:
@@ -72,6 +82,7 @@ class Arrival:
         Raises:
             OSError: It cannot be moved; the part stays.
         """
+        self.release()
         with contextlib.suppress(OSError):
             shutil.copymode(self._place, self.part)
         self.part.replace(self._place)
@@ -82,11 +93,66 @@ class Arrival:
 
     def discard(self) -> None:
         """Delete the part, if it is there, and folders that were made for it, if nothing is in them."""
+        self.release()
         with contextlib.suppress(OSError):
             self.part.unlink()
         with contextlib.suppress(OSError):
             for folder in self._made:
                 folder.rmdir()
+
+    def hold(self) -> None:
+        """Mark the part, which is there, as one that is being written, for as long as this process lives."""
+        with contextlib.suppress(ImportError, OSError):  # Windows has no such locks, and some file systems have none.
+            import fcntl
+
+            self._lock = os.open(self.part, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Take the mark away."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def leftovers(self) -> list[Path]:
+        """The parts of earlier runs for the same place that nobody writes any more: those runs were killed."""
+        pattern = re.compile(rf"\.{re.escape(self._named)}\.[0-9a-f]{{8}}\.part{re.escape(self._suffix)}")
+        found = []
+        with contextlib.suppress(OSError):
+            found = [entry.name for entry in os.scandir(self._place.parent) if pattern.fullmatch(entry.name)]
+        parts = [self._place.with_name(name) for name in sorted(found)]
+        return [part for part in parts if part != self.part and _is_abandoned(part)]
+
+
+def report_leftovers(arrival: Arrival) -> None:
+    """Log a warning about what a run that was killed has left of the same file."""
+    for part in arrival.leftovers():
+        logger.warning(
+            "%s: an earlier run was cut off before its end; what it had written is in %s; rename it or delete it",
+            arrival.place, part,
+        )  # fmt: skip
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Whether there is something in `part`, and no process has marked it as its own."""
+    try:
+        file = os.open(part, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        if not os.fstat(file).st_size:
+            return False
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    else:
+        return True
+    finally:
+        os.close(file)
 
 
 def written_straight(path: Path) -> bool:
@@ -98,6 +164,24 @@ def written_straight(path: Path) -> bool:
     if _OPEN_FILES.fullmatch(os.path.abspath(path)):
         return True
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def open_straight(path: Path) -> io.FileIO:
+    """Open standard output, or what `written_straight` says is written directly, for writing.
+
+    Raises:
+        OSError: It cannot be opened, or standard output is closed.
+    """
+    if not _is_stdout(path):
+        return io.FileIO(path, "w")
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    return io.FileIO(sys.stdout.fileno(), "w", closefd=False)
+
+
+def _is_stdout(path: str | Path) -> bool:
+    # If standard output is a file, opening it by one of its names would empty it.
+    return str(path) in (STDOUT, "/dev/stdout", "/dev/fd/1")
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -152,12 +236,12 @@ class JsonList:
         self._out: io.FileIO | None = None  # Where it goes, ...
         self._file: io.FileIO | io.BytesIO  # ... and where it is written until it is closed.
         self._closed = False
-        # If standard output is a file, opening it by one of these names would empty it.
-        self._to_stdout = str(path) in (STDOUT, "/dev/stdout", "/dev/fd/1")
+        self._to_stdout = _is_stdout(path)
         self._arrival: Arrival | None = None
         try:
             if not self._to_stdout and not written_straight(self._path):
                 self._arrival = Arrival(Path(os.path.realpath(path)))
+                report_leftovers(self._arrival)
         except OSError as error:
             raise unwritable(self._path, error) from None
         if self._arrival is None:
@@ -225,12 +309,10 @@ class JsonList:
     def _open(self) -> io.FileIO:
         if self._arrival is not None:
             self._arrival.prepare()
-            return io.FileIO(self._arrival.part, "x")
-        if not self._to_stdout:
-            return io.FileIO(self._path, "w")
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "standard output is closed")
-        return io.FileIO(sys.stdout.fileno(), "w", closefd=False)
+            file = io.FileIO(self._arrival.part, "x")
+            self._arrival.hold()
+            return file
+        return open_straight(self._path)
 
     def _put(self, at: int, data: bytes) -> None:
         """Write `data` at a place; if that fails, put back what was there."""

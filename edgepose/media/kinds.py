@@ -2,6 +2,7 @@
 
 A new kind is a file in this folder, with a function `open_sink(path, source, name)` that returns a `Sink`, and a line here: in
 `PICTURES`, if `--save` chooses it by the suffix of its name, or in `POSES`, if `--json` does by `--format` or the suffix.
+Options of `open_sinks` that only some kinds have are passed on to those that list them.
 The command line lists the formats before it knows whether they are needed, so that nothing large is imported here.
 """
 
@@ -15,8 +16,17 @@ from edgepose.errors import OutputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
-# Codecs that the FFmpeg inside OpenCV's wheels can write (H.264 is not among them) and every desktop player reads.
-VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+# Codecs of videos, by the names that `--codec` takes.
+CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
+# By the suffix of a video, the codecs that players expect in such a file; the first is the one that is used by default.
+VIDEO_CODECS: dict[str, tuple[str, ...]] = {
+    ".mp4": ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg"),
+    ".m4v": ("h264", "hevc", "av1", "mpeg4"),
+    ".mov": ("h264", "hevc", "mpeg4", "mjpeg"),
+    ".mkv": CODECS,
+    ".avi": ("mjpeg", "mpeg4"),
+    ".webm": ("vp9", "av1"),
+}
 
 
 class Kind(NamedTuple):
@@ -27,10 +37,12 @@ class Kind(NamedTuple):
             standard output; `name` is the key in the table.
         per_frame: Suffixes of its files, if it writes one for each frame into a folder; a path with such a suffix is then the
             file of the only frame. Empty if all frames go into one file.
+        options: The options of `open_sinks` that its `open_sink` takes as keywords.
     """
 
     module: str
     per_frame: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def is_file(self, path: Path) -> bool:
         """Whether `path` is a file, rather than a folder of files."""
@@ -41,14 +53,15 @@ class Kind(NamedTuple):
 PICTURES = {
     "": Kind("image_sink", IMAGE_SUFFIXES),
     **dict.fromkeys(IMAGE_SUFFIXES, Kind("image_sink", IMAGE_SUFFIXES)),
-    **dict.fromkeys(VIDEO_CODECS, Kind("video_sink")),
+    **dict.fromkeys(VIDEO_CODECS, Kind("video_sink", options=("codec", "crf", "audio"))),
 }
 
 # By the name of the format.
 POSES = {
-    "json": Kind("poses_sink"),
+    "json": Kind("poses_sink", options=("many",)),
     "jsonl": Kind("poses_sink"),
-    "coco": Kind("poses_sink"),
+    "coco": Kind("coco_sink"),
+    "coco-results": Kind("coco_sink"),
     "openpose": Kind("poses_sink", (".json",)),
 }
 

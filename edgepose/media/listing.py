@@ -11,15 +11,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from edgepose.errors import SourceError
-from edgepose.media.cameras import is_camera
-from edgepose.media.kinds import IMAGE_SUFFIXES
+from edgepose.media.animations import is_animation
+from edgepose.media.cameras import MAX_CAMERAS, is_camera
+from edgepose.media.images import READ_SUFFIXES
 
-# Pictures that are read as such, whether or not they can be written.
-PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".avif")
 # Videos that are looked for in folders. A file that is named on the command line may have any suffix, or none.
 VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov",
@@ -39,10 +40,14 @@ class Input:
     source: str
     place: Path
 
-    @property
+    @cached_property
     def is_picture(self) -> bool:
-        """Whether it is a picture, by the suffix of its name."""
-        return Path(self.source).suffix.lower() in PICTURE_SUFFIXES and "://" not in self.source
+        """Whether it is a single picture, by the suffix of its name, and by its first bytes, which an animation has others of."""
+        if Path(self.source).suffix.lower() not in READ_SUFFIXES or "://" in self.source:
+            return False
+        with suppress(OSError, ValueError), open(self.source, "rb") as file:
+            return not is_animation(file.read(64))
+        return True
 
 
 @dataclass
@@ -93,10 +98,10 @@ def list_inputs(sources: Sequence[str], *, recursive: bool = False, without: Ite
 
 
 def local_name(source: str) -> str:
-    """`source` with a "~" at its beginning replaced by the home that it stands for; and "./2024" for a file called 2024."""
+    """`source` with a "~" at its beginning replaced by the home that it stands for; and "./2024" for a folder called 2024."""
     if source.startswith("~"):
         return os.path.expanduser(source)
-    if re.fullmatch(r"[0-9]+", source) and os.path.exists(source):
+    if re.fullmatch(r"[0-9]+", source) and (os.path.isdir(source) or (os.path.exists(source) and int(source) >= MAX_CAMERAS)):
         return os.path.join(".", source)
     return source
 
@@ -141,7 +146,7 @@ def _add_found(listing: Listing, found: Sequence[str], root: Path) -> bool:
     """Add what can be read of `found`; whether anything could."""
     count = len(listing.inputs)
     for path in found:
-        if Path(path).suffix.lower() in PICTURE_SUFFIXES or Path(path).suffix.lower() in VIDEO_SUFFIXES:
+        if Path(path).suffix.lower() in READ_SUFFIXES or Path(path).suffix.lower() in VIDEO_SUFFIXES:
             listing.inputs.append(Input(path, Path(os.path.relpath(path, root))))
         else:
             listing.passed_over.append(path)
@@ -149,7 +154,7 @@ def _add_found(listing: Listing, found: Sequence[str], root: Path) -> bool:
 
 
 def _nothing_in(found: Sequence[str], where: str, recursive: bool) -> str:
-    expected = f"expected files named {', '.join(IMAGE_SUFFIXES)}, .mp4 or like another video"
+    expected = f"expected files named {', '.join(READ_SUFFIXES)}, .mp4 or like another video"
     if where == "this pattern":
         return f"this pattern matches {f'{len(found)} files, none of them an image' if found else 'no files'}; {expected}"
     return f"no images in this folder, and no videos; {expected}{'' if recursive else ', or --recursive for the folders in it'}"

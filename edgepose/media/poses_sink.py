@@ -1,48 +1,46 @@
-"""Keypoints in files, in four formats that are made of JSON."""
+"""Keypoints in files, in three formats that are made of JSON."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from edgepose.errors import InputError, OutputError
 from edgepose.media.files import STDOUT, JsonList, to_json, write_file
 from edgepose.media.frames import Frame, Picture, Source
-from edgepose.media.kinds import IMAGE_SUFFIXES, POSES, is_one_frame
+from edgepose.media.kinds import POSES, is_one_frame
 from edgepose.media.naming import only_once, picture_name, unique
 from edgepose.media.outputs import check_file, check_folder, check_no_picture
 from edgepose.poses import Poses
 
-PosesFormat = Literal["json", "jsonl", "coco", "openpose"]
+PosesFormat = Literal["json", "jsonl", "openpose"]
 
 
-def open_sink(path: str | Path, source: Source, name: str) -> PosesSink:
+def open_sink(path: str | Path, source: Source, name: str, *, many: bool = False) -> PosesSink:
     """The sink for keypoints of `source` in the format `name`."""
-    return PosesSink(path, cast("PosesFormat", name), timed=source.is_timed)
+    return PosesSink(path, cast("PosesFormat", name), timed=source.is_timed, many=many)
 
 
 class PosesSink:
     """Keypoints in a file. After every `write` it is complete, beside its place, where it is moved in the end.
 
     - json: an object per image, as `Poses.to_dict` has it, with path, width, height, and the names of the keypoints; a list
-      where there are several.
+      where there are several, or `many` says so.
     - jsonl: the same objects, one a line.
-    - coco: the list of results that COCO's evaluation reads. `image_id` is the number in the file's name, if that is
-      COCO's kind of name (000000000139.jpg, COCO_val2014_000000000139.jpg), or else the frame's index.
     - openpose: OpenPose's JSON, a file per frame named like OpenPose's, in a folder; or one .json file for one image.
 
     Args:
         path: The file, or "-" for standard output; for openpose a folder, or a file name that ends in .json.
-        format: One of the four.
+        format: One of the three.
         timed: Add `frame` and `timestamp` (seconds) to the objects of json and jsonl: for videos and cameras.
+        many: A list in json even if a single frame comes, or none.
 
     Raises:
         OutputError: The file cannot be written, or has the suffix of an image or video.
         InputError: There is no such format.
     """
 
-    def __init__(self, path: str | Path, format: PosesFormat = "json", *, timed: bool = False) -> None:
+    def __init__(self, path: str | Path, format: PosesFormat = "json", *, timed: bool = False, many: bool = False) -> None:
         self._path, self._format, self._timed = Path(path), format, timed
         self._names: set[str] = set()
         self._frames = 0
@@ -53,7 +51,7 @@ class PosesSink:
         if format != "openpose":
             if str(path) != STDOUT:
                 check_file(self._path)
-            self._file = JsonList(path, lines=format == "jsonl", lone=format == "json")
+            self._file = JsonList(path, lines=format == "jsonl", lone=format == "json" and not many)
         elif str(path) == STDOUT:
             raise OutputError("openpose has a file per frame; give a folder, or another format for standard output")
         else:
@@ -63,10 +61,6 @@ class PosesSink:
         """Write the people of `frame`; no picture is needed."""
         if self._file is None:
             write_file(self._openpose_path(frame), to_json(poses.to_openpose()))
-        elif self._format == "coco":
-            self._file.start()
-            for result in poses.to_coco(_image_id(frame)):
-                self._file.append(result)
         else:
             height, width = frame.image.shape[:2]
             time = {"frame": frame.index, "timestamp": round(frame.timestamp, 6)} if self._timed else {}
@@ -95,9 +89,3 @@ class PosesSink:
             return self._path
         name = Path(picture_name(frame, digits=12)).stem
         return self._path / unique(f"{name}_keypoints.json", self._names)
-
-
-def _image_id(frame: Frame) -> int:
-    path = Path(frame.path)
-    number = re.fullmatch(r"(?:COCO_\w+_)?([0-9]+)", path.stem) if path.suffix.lower() in IMAGE_SUFFIXES else None
-    return int(number[1]) if number else frame.index

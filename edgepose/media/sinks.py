@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
@@ -90,6 +91,9 @@ def open_sinks(
     format: str | None = None,
     spared: Sequence[Path] = (),
     many: bool = False,
+    codec: str | None = None,
+    crf: int | None = None,
+    audio: bool = True,
 ) -> Sinks:
     """Open the sinks of a run over `source`.
 
@@ -99,9 +103,14 @@ def open_sinks(
         poses: Where keypoints go, see `PosesSink`; "-" is standard output.
         format: The format of the keypoints; None: as the suffix says, or else json for images, jsonl for videos and cameras.
         spared: Other files that are read, such as the model's: no output may be one of them, or of the source's.
+        many: The source is made of several: json is a list, however many frames come. That of a folder, a pattern or a video
+            is one anyway.
+        codec: The codec of a saved video, see `VideoSink`.
+        crf: Its constant quality, see `VideoSink`.
+        audio: Keep the sound of a video that is saved as a video.
 
     Raises:
-        InputError: There is no such format.
+        InputError: There is no such format or codec, or `codec` or `crf` is given and no video is saved.
         OutputError: A suffix is unknown, or the name is that of a single frame and the source has more; a file cannot be
             written, is one that is read, or both outputs are one.
     """
@@ -120,15 +129,25 @@ def open_sinks(
         outputs.append((Path(save), PICTURES[name]))
     # All outputs are checked before the first is opened: that a named pipe is opened, its reader sees.
     _check(outputs, source, spared)
+    options = {"many": many or is_several(source), "codec": codec, "crf": crf, "audio": audio}
+    for name in ("codec", "crf"):
+        if options[name] is not None and not any(name in kind.options for _, _, kind in chosen):
+            raise InputError(f"{name} is {options[name]}, and no video is saved; save one, such as out.mp4, or leave it out")
     sinks = Sinks()
     with ExitStack() as stack:
         stack.push(sinks)
         for path, name, kind in chosen:
-            sinks.sinks.append(importlib.import_module(f"edgepose.media.{kind.module}").open_sink(path, source, name))
+            module = importlib.import_module(f"edgepose.media.{kind.module}")
+            sinks.sinks.append(module.open_sink(path, source, name, **{option: options[option] for option in kind.options}))
         stack.pop_all()
-    if many:
-        sinks.sinks[0]._file._lone = False  # type: ignore
     return sinks
+
+
+def is_several(source: Source) -> bool:
+    """Whether `source` is one of several frames by its nature, as a folder is, even one that holds a single picture."""
+    if source.is_timed:
+        return True
+    return bool(source.files) and (os.path.isdir(source.name) or not os.path.exists(source.name))
 
 
 def _check(outputs: Sequence[tuple[Path, Kind]], source: Source, spared: Sequence[Path]) -> None:
