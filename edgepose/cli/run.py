@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from edgepose.cli.options import (
     add_estimator_options,
     add_source_options,
+    home_expanded,
+    local_path,
     make_camera,
     make_estimator,
     seconds,

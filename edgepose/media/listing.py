@@ -42,7 +42,7 @@ class Input:
 
     @cached_property
     def is_picture(self) -> bool:
-        """Whether it is a single picture, by the suffix of its name, and by its first bytes, which an animation has others of."""
+        """Whether it is a single picture, by the suffix of its name; its first bytes tell an animation."""
         if Path(self.source).suffix.lower() not in READ_SUFFIXES or "://" in self.source:
             return False
         with suppress(OSError, ValueError), open(self.source, "rb") as file:
