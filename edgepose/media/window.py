@@ -9,12 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.errors import OutputError
+from edgepose.errors import OutputError, missing_library
 from edgepose.media.images import write_image
+
+try:
+    import cv2
+except ImportError as error:
+    raise missing_library(error) or error from None
 
 logger = logging.getLogger(__name__)
 
