@@ -166,42 +166,63 @@ def _files_below(folder: str, recursive: bool, avoided: set[tuple[int, int]]) ->
     Raises:
         SourceError: The folder itself cannot be read.
     """
-    seen = set(avoided)
-    linked: list[str] = []  # Looked into last, so that a folder is found at its own place and not at a link's.
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    for place in _folders_below(folder, avoided) if recursive else [folder]:
+        yield from (path for path in _visible(place) if os.path.isfile(path))
 
-    def walk(place: str, is_first: bool) -> Iterator[str]:
+
+def _folders_below(folder: str, avoided: set[tuple[int, int]]) -> Iterator[str]:
+    """A folder and those in it that are not hidden, each once and at its own place rather than at a link's."""
+    seen = set(avoided)
+    linked = [folder]  # It grows on the way.
+
+    def walk(place: str) -> Iterator[str]:
         identity = _identity(place)
         if identity is None or identity in seen:
             return
         seen.add(identity)
-        try:
-            names = sorted(sorted(os.listdir(place)), key=natural_order)
-        except OSError as error:
-            if is_first:
-                raise SourceError(f"{place}: cannot be read: {error.strerror or error}") from None
-            return
-        paths = [os.path.join(place, name) for name in names if not name.startswith(".")]
-        yield from (path for path in paths if os.path.isfile(path))
-        if recursive:
-            for path in paths:
-                if os.path.isdir(path) and os.path.islink(path):
-                    linked.append(path)
-                elif os.path.isdir(path):
-                    yield from walk(path, False)
+        yield place
+        for path in _visible(place):
+            if os.path.isdir(path) and os.path.islink(path):
+                linked.append(path)
+            elif os.path.isdir(path):
+                yield from walk(path)
 
-    yield from walk(folder, True)
-    for path in linked:  # It grows on the way.
-        yield from walk(path, False)
+    for start in linked:
+        yield from walk(start)
+
+
+def _visible(folder: str) -> list[str]:
+    try:
+        names = sorted(sorted(os.listdir(folder)), key=natural_order)
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if not name.startswith(".")]
 
 
 def _matches(pattern: str, recursive: bool, avoided: set[tuple[int, int]]) -> list[str]:
     found: dict[str, None] = {}
-    for path in sorted(sorted(glob.glob(pattern, recursive=True)), key=natural_order):
+    for path in sorted(sorted(_glob(pattern)), key=natural_order):
         if os.path.isfile(path):
             found[path] = None
         elif "**" not in pattern and _identity(path) not in avoided:  # Of a "**", the files in the folders match as well.
             found.update(dict.fromkeys(_files_below(path, recursive, avoided)))
     return list(found)
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """What a pattern matches. Unlike Python's own, a "**" goes into each folder once, even where links make a circle."""
+    before, stars, after = pattern.partition("**")
+    if not stars:
+        yield from glob.iglob(pattern)
+        return
+    for base in glob.glob(before or "."):
+        for folder in _folders_below(base, set()):
+            inside = os.path.join(glob.escape(folder), after.lstrip("/\\") or "*")
+            yield from _glob(inside if before else os.path.relpath(inside, "."))
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -1,4 +1,4 @@
-"""What PyInstaller is told of edgepose, by the entry point `pyinstaller40`: programs that use edgepose need no options for it."""
+"""What PyInstaller is told of edgepose, by the entry point `pyinstaller40`, so that programs with edgepose need no options."""
 
 from __future__ import annotations
 
