@@ -43,7 +43,7 @@ def share(name: str, value: Any) -> float | None:
     """A number from 0 to 1, or None."""
     if value is None:
         return None
-    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)) or not 0 <= value <= 1:
+    if not _is_number(value) or not 0 <= value <= 1:
         raise InputError(f"{name} is {shown(value)}; expected a number in [0, 1], or None")
     return float(value)
 
@@ -95,6 +95,10 @@ def size(name: str, value: Any) -> int | tuple[int, int] | None:
         if _is_whole(height) and _is_whole(width) and height >= 1 and width >= 1:
             return int(height), int(width)
     raise InputError(f"{name} is {shown(value)}; {expected}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
 def _is_whole(value: Any) -> bool:

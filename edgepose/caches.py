@@ -5,19 +5,19 @@ What is kept there (compiled kernels, compiled networks) can be made again at an
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-try:
-    import fcntl
-except ImportError:  # Windows, which does not let a file be rewritten that another process has mapped.
-    fcntl = None  # type: ignore[assignment]
+# Windows has none, and does not let a file be rewritten that another process has mapped.
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 _log = logging.getLogger(__name__)
 

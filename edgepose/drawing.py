@@ -9,13 +9,13 @@ import colorsys
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.arrays import Float, Image
 from edgepose.errors import InputError
 from edgepose.media.images import check_image
+from edgepose.opencv import cv2
 from edgepose.poses import Poses
 from edgepose.skeleton import Skeleton
 

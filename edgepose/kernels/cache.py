@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, UserWideCacheLocator
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 
 from edgepose.caches import warn_uncached
 
 _log = logging.getLogger(__name__)
 
 
-class _Place(CompileResultCacheImpl):  # type: ignore[misc]
+class _Place(CompileResultCacheImpl):
     """Where Numba keeps a kernel: its own choice, but for a user without a home, who would get a folder called "~"."""
 
     if os.path.expanduser("~").startswith("~"):
         _locator_classes = [each for each in CompileResultCacheImpl._locator_classes if each is not UserWideCacheLocator]
 
 
-class _Files(IndexDataCacheFile):  # type: ignore[misc]
+class _Files(IndexDataCacheFile):
     """The files of a kernel: an index, and the machine code for each signature and processor."""
 
     def load(self, key: object) -> Any:
@@ -75,7 +75,7 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
         return f"{self._index_name.removesuffix('nbi')}{digest}.nbc"
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """The cache of one kernel. Whatever goes wrong with it costs the time to compile, and nothing else.
 
     Raises:

@@ -12,13 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.errors import OutputError, missing_library
+from edgepose.errors import OutputError
 from edgepose.media.images import write_image
-
-try:
-    import cv2
-except ImportError as error:
-    raise missing_library(error) or error from None
+from edgepose.opencv import cv2
 
 logger = logging.getLogger(__name__)
 
