@@ -59,11 +59,8 @@ def read(path: Path, **options: Any) -> list[Frame]:
         return list(source)
 
 
-@pytest.mark.parametrize(
-    ("form", "disposal", "tolerance"),
-    [("WEBP", 0, 2), ("PNG", 0, 2), ("PNG", 1, 2), ("PNG", 2, 2), ("GIF", 1, 2), ("GIF", 2, 2)],
-)
-def test_each_frame_of_an_animation_as_it_is_shown(tmp_path: Path, form: str, disposal: int, tolerance: int) -> None:
+@pytest.mark.parametrize(("form", "disposal"), [("WEBP", 0), ("PNG", 0), ("PNG", 1), ("PNG", 2), ("GIF", 1), ("GIF", 2)])
+def test_each_frame_of_an_animation_as_it_is_shown(tmp_path: Path, form: str, disposal: int) -> None:
     data = animation(form, disposal=disposal)
     path = tmp_path / f"animation.{form.lower()}"
     path.write_bytes(data)
@@ -72,7 +69,7 @@ def test_each_frame_of_an_animation_as_it_is_shown(tmp_path: Path, form: str, di
     starts = np.cumsum([0, *DURATIONS_MS[:-1]]) / 1000
     assert [frame.timestamp for frame in frames] == pytest.approx(list(starts), abs=0.006)
     for frame, picture in zip(frames, expected, strict=True):
-        assert np.abs(frame.image.astype(int) - picture).max() <= tolerance
+        assert np.abs(frame.image.astype(int) - picture).max() <= 2
     part = read(path, start=0.1, end=0.8, every=2)
     assert [frame.index for frame in part] == [1, 3]
     assert (part[1].image == frames[3].image).all()
@@ -149,8 +146,8 @@ def test_a_jpeg_that_lacks_only_its_end_is_read_with_a_warning(
         np.testing.assert_array_equal(read_image(path), read_image(data))
     assert caplog.messages == [f"{path}: the file lacks its last bytes, the mark of its end; the picture itself is whole"]
     for more in (3, 4, 7, 20, 100):
+        path.write_bytes(data[:-more])
         with pytest.raises(SourceError, match=r"photo\.jpg: truncated image"):
-            path.write_bytes(data[:-more])
             read_image(path)
 
 
@@ -184,9 +181,9 @@ def test_what_is_not_installed_is_named_with_the_command_that_helps(tmp_path: Pa
             list(source)
         command = 'python -m pip install "edgepose[heif]"'
         assert str(caught.value) == f"{path}: HEIC is read by a package that is not installed; install it with: {command}"
-    with open_source(tmp_path) as folder, pytest.raises(SourceError, match="HEIC is read by"):
-        list(open_source(f"{tmp_path}/photo.heic"))
-    assert list(folder) == []
+    with open_source(tmp_path) as folder:
+        assert list(folder) == []
+    assert [reason.partition(" is read")[0] for _, reason in folder.skipped] == ["HEIC"] * 3
 
 
 def test_a_gigantic_heif_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

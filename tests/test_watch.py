@@ -23,7 +23,7 @@ from edgepose import watch as streaming
 from edgepose.engines.openvino import OpenVINOEngine
 from edgepose.errors import SourceError
 from edgepose.estimator import PoseEstimator
-from edgepose.media import captures, live
+from edgepose.media import live, videos
 from edgepose.media.frames import Frame, Source
 from edgepose.media.live import read_ahead
 from edgepose.media.sinks import Sinks, open_sinks
@@ -212,7 +212,7 @@ def test_ctrl_c_ends_everything(estimator: PoseEstimator, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (captures, "_next_image"),
+        (videos.PictureMaker, "__call__"),
         (OpenVINOEngine, "submit"),
         (BottomUp, "_finish"),
         (Tracker, "update"),

@@ -18,7 +18,7 @@ import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from edgepose.errors import SourceError
@@ -151,8 +151,8 @@ def _choose_pictures(container: InputContainer, name: str, is_network: bool, is_
     decoder.thread_type, decoder.thread_count = kind, DECODING_THREADS
     if is_network:
         for other in container.streams:
-            if other is not stream:
-                other.discard = Discard.all  # Of a playlist with several sizes of a video, only one is fetched.
+            if other is not stream and hasattr(other, "discard"):  # PyAV 17 has none.
+                other.discard = type(other.discard).all  # Of a playlist with several sizes of a video, only one is fetched.
     rate = stream.average_rate or stream.guessed_rate
     fps = float(rate) if rate and 0 < rate <= 1000 else None
     return Video(container, stream, name, fps, _promised(container, stream, fps), _origin(container, stream), is_network)

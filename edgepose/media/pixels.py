@@ -16,6 +16,9 @@ from edgepose.errors import SourceError
 from edgepose.media.images import MAX_PIXELS, on_white
 
 
+_Matrix = tuple[tuple[float, float], tuple[float, float]]
+
+
 class PictureMaker:
     """Makes pictures of decoded frames, whatever their format.
 
@@ -30,6 +33,7 @@ class PictureMaker:
         self._name = name
         self._reformatter = VideoReformatter()
         self._has_alpha: dict[str, bool] = {}  # By the name of the format.
+        self._matrices: dict[tuple[int, int, int], _Matrix] = {}  # By size and rotation.
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """The picture of `frame`.
@@ -42,11 +46,15 @@ class PictureMaker:
         if has_alpha is None:
             has_alpha = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
             self._has_alpha[frame.format.name] = has_alpha
-        # One thread: several take more processor time in all, which the network needs. Of unscaled pictures with chroma of
-        # half the size, this is the conversion that OpenCV's captures make, bit for bit.
+        # What OpenCV's captures do, bit for bit. Several threads take more processor time in all, which the network needs.
         made = self._reformatter.reformat(frame, format="bgra" if has_alpha else "bgr24", interpolation="BICUBIC", threads=1)
         picture = _array(made, 4 if has_alpha else 3)
-        return _upright(on_white(picture) if has_alpha else picture, frame)
+        # Asking a frame for its matrix makes a cycle of references, which keeps its memory until Python looks for garbage.
+        key = (frame.width, frame.height, frame.rotation)
+        matrix = self._matrices.get(key)
+        if matrix is None:
+            matrix = self._matrices[key] = _matrix(frame)
+        return _upright(on_white(picture) if has_alpha else picture, matrix)
 
 
 def _array(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
@@ -54,7 +62,8 @@ def _array(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
     plane = frame.planes[0]
     if plane.line_size != frame.width * channels:
         return np.asarray(frame.to_ndarray(), np.uint8)
-    return np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height].reshape(frame.height, frame.width, channels)
+    memory = np.frombuffer(memoryview(plane), np.uint8)
+    return memory[: plane.line_size * frame.height].reshape(frame.height, frame.width, channels)
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -73,9 +82,9 @@ def is_turned(frame: VideoFrame) -> bool:
     return abs(b * c) > abs(a * d)
 
 
-def _upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
+def _upright(picture: NDArray[np.uint8], matrix: _Matrix) -> NDArray[np.uint8]:
     """`picture` as the matrix of its frame says that it is to be shown: turned by quarters, and mirrored."""
-    (a, b), (c, d) = _matrix(frame)
+    (a, b), (c, d) = matrix
     if a * d == 1 and a == 1:
         return picture
     # A point (x, y) of what is stored is shown at (a x + c y, b x + d y).
@@ -86,7 +95,7 @@ def _upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]
     return picture if code is None else np.asarray(cv2.flip(picture, code), np.uint8)
 
 
-def _matrix(frame: VideoFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+def _matrix(frame: VideoFrame) -> _Matrix:
     """The upper left of the display matrix (ISO 14496-12, 8.3.2), in units of one."""
     side_data: Mapping[Any, Any] = frame.side_data
     stated = side_data.get(Type.DISPLAYMATRIX)

@@ -6,10 +6,12 @@ import logging
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import av.error
 from av.container import InputContainer
+from av.packet import Packet
 
 from edgepose.addresses import showable
 from edgepose.errors import SourceError
@@ -42,14 +44,8 @@ _PROTOCOLS = {
     "srt": "srt",
     "ftp": "ftp,tcp",
 }
-_OPTIONS = {
-    # RTP over TCP loses no packets; a camera that has only UDP gets that.
-    "rtsp": {"rtsp_flags": "prefer_tcp"},
-    "rtsps": {"rtsp_flags": "prefer_tcp"},
-    # A broken download goes on where it was.
-    "http": {"reconnect": "1", "reconnect_max_retries": "3"},
-    "https": {"reconnect": "1", "reconnect_max_retries": "3"},
-}
+# RTP over TCP loses no packets; a camera that has only UDP gets that.
+_RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp"}
 # Demuxers of what has no end, and of lists, whose own length says nothing about that of what they list.
 _ENDLESS = ("mpjpeg",)
 _LISTS = ("hls", "dash")
@@ -71,7 +67,8 @@ def open_stream(url: str, part: Part) -> Source:
     """
     name, scheme = showable(url), _scheme(url)
     try:
-        container = interruptible(lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {})))
+        options = _RTSP_OPTIONS if scheme.startswith("rtsp") else {}
+        container = interruptible(lambda: open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, options))
     except av.error.FFmpegError as error:
         advice = "check the address, user name and password, and that it can be reached"
         raise SourceError(f"{name} cannot be opened; {advice}: {explained(error)}") from None
@@ -121,7 +118,7 @@ def _fetch(url: str, scheme: str, name: str) -> bytes:
     data = bytearray()
     length = 0
     try:
-        with open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, _OPTIONS.get(scheme, {}), "data") as container:
+        with open_address(url, _PROTOCOLS[scheme], STREAM_TIMEOUT_S, {}, "data") as container:
             length = container.size
             for packet in container.demux():
                 data += bytes(packet)
@@ -162,7 +159,7 @@ def _live_frames(video: Video, every: int) -> Iterator[Frame]:
         raise no_frames(video.name)
 
 
-def _in_time(video: Video) -> Iterator[av.Packet]:
+def _in_time(video: Video) -> Iterator[Packet[Any]]:
     """The packets of the pictures, for as long as each comes in time.
 
     A wait that is too long ends in an error or in half a packet; and what comes after it is as old as the wait was long.
