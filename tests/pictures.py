@@ -170,3 +170,46 @@ def write_clip(
                 file.mux(tone.encode(block))
             file.mux(tone.encode())
     return path
+
+
+def write_talkie(path: Path, seconds: float = 2.0, *, sound: str = "aac", tracks: int = 1, fps: int = 25) -> Path:
+    """A video with sound: a tone of 1 kHz in the second half of every second, when the picture is bright, and silence."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=fps)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height = 128, 96
+        heard = [container.add_stream(sound, rate=48_000) for _ in range(tracks)]
+        for index in range(round(seconds * fps)):
+            image = np.full((96, 128, 3), 200 if index / fps % 1 >= 0.5 else 20, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(video.encode(None))
+        for track in heard:
+            assert isinstance(track, av.AudioStream)
+            resampler = av.AudioResampler(
+                track.codec_context.format, track.codec_context.layout, 48_000, track.frame_size or 1024
+            )
+            times = np.arange(round(seconds * 48_000)) / 48_000
+            wave = np.sin(2 * np.pi * 1000 * times) * (times % 1 >= 0.5) * 20_000
+            frame = av.AudioFrame.from_ndarray(np.repeat(wave.astype(np.int16), 2)[None], "s16", "stereo")
+            frame.sample_rate, frame.pts = 48_000, 0
+            for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+                container.mux(track.encode(piece))
+            container.mux(track.encode(None))
+    return path
+
+
+def loudness(path: Path) -> tuple[NDArray[np.float64], float]:
+    """The times at which the sound of a video gets loud or silent, seconds, and when it ends."""
+    resampler = av.AudioResampler("s16", "mono", 48_000)
+    levels: list[float] = []
+    with av.open(str(path)) as container:
+        origin = (container.start_time or 0) / av.time_base
+        start = None
+        for frame in container.decode(audio=0):
+            start = frame.time - origin if start is None else start
+            for piece in resampler.resample(frame):
+                levels.extend(np.abs(piece.to_ndarray()[0].astype(np.float64)))
+    assert start is not None
+    # The largest of each hundredth of a second.
+    peaks = np.asarray(levels)[: len(levels) // 480 * 480].reshape(-1, 480).max(axis=1) > 5000
+    return start + (np.flatnonzero(np.diff(peaks.astype(int))) + 1) / 100, start + len(levels) / 48_000

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -387,3 +390,16 @@ def test_skeletons_of_any_kind(tmp_path: Path) -> None:
 def test_a_name_that_is_too_long_is_an_output_that_cannot_be_written(tmp_path: Path, name: str) -> None:
     with open_source([np.zeros((20, 20, 3), np.uint8)]) as source, pytest.raises(OutputError):
         open_sinks(source, save=tmp_path / name)
+
+
+def test_pictures_are_written_without_loading_ffmpeg(tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy as np\n"
+        "from edgepose.media import sinks\n"
+        "from edgepose.media.frames import Frame, Source\n"
+        "with sinks.open_sinks(Source('a.png', 'images', iter(()), total=1), save='o.png', poses='o.json') as opened: pass\n"
+        "assert 'av' not in sys.modules\n"
+        "assert sinks.VideoSink.__name__ == 'VideoSink'\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)

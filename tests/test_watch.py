@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import tiny_models
@@ -32,7 +34,7 @@ from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.tracking import Tracker
 from edgepose.watch import estimated, watch
 
-# How long the stream that goes and comes back is watched at least: EDGEPOSE_SOAK_S=60 makes a soak of it.
+# How long the streams that go and come back are watched and recorded at least: EDGEPOSE_SOAK_S=60 makes a soak of it.
 SOAK_S = float(os.environ.get("EDGEPOSE_SOAK_S", "0"))
 
 
@@ -130,6 +132,58 @@ def test_a_stream_server_that_is_killed_and_restarted(
     assert restarts >= 2
     assert sum("gone" in message for message in messages) == restarts
     assert sum("back after" in message for message in messages) == restarts
+
+
+class Restarting:
+    """A window that kills the server of a stream now and then, and starts it again; closed after a while."""
+
+    def __init__(self, server: StreamServer, least: int) -> None:
+        self.server, self.least = server, least
+        self.pictures = self.restarts = 0
+        self.until = time.monotonic() + SOAK_S
+        self.memory: list[int] = []
+
+    def show(self, image: NDArray[np.uint8]) -> bool:
+        self.pictures += 1
+        if self.pictures % 400 in (15, 55):
+            self.server.kill()
+            self.server = StreamServer(self.server.server_port)
+            self.restarts += 1
+        if self.pictures % 50 == 0:
+            self.memory.append(resident_bytes())
+        return self.pictures < self.least or time.monotonic() < self.until
+
+
+def resident_bytes() -> int:
+    """The memory that this process has; 0 where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_recording_of_a_stream_that_is_killed_and_restarted_loses_no_second_and_no_memory(
+    estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(live, "PAUSES_S", (0.05,) * 100)
+    window = Restarting(StreamServer(), 250)
+    try:
+        source = open_source(window.server.url)
+        with open_sinks(source, save=tmp_path / "o.mp4", poses=tmp_path / "o.jsonl") as sinks:
+            watched = watch(estimator, source, sinks=sinks, window=window, track=True)  # type: ignore[arg-type]
+    finally:
+        window.server.kill()
+    assert window.restarts >= 2
+    stamps = [json.loads(line)["timestamp"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert len(stamps) == watched.frames
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        times = [float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.pts is not None]
+        assert container.duration is not None
+        length = container.duration / av.time_base
+    # Every frame is there, at the time at which it came, the pauses in between included.
+    np.testing.assert_allclose(times, np.asarray(stamps) - stamps[0], atol=0.002)
+    assert length == pytest.approx(stamps[-1] - stamps[0], abs=1)
+    # After the first frames, which allocate what all others use.
+    assert window.memory[-1] - window.memory[1] < 25_000_000
 
 
 def test_a_stream_that_stays_away_ends_with_one_clear_error(estimator: PoseEstimator, impatient: None) -> None:

@@ -25,8 +25,11 @@ from edgepose.media.kinds import CODECS, VIDEO_CODECS
 
 # The network has more to do for a frame, and wants the cores.
 ENCODING_THREADS = min(4, max(1, cv2.getNumberOfCPUs() // 2))
-# A picture that needs no other comes as often, so that players can jump there.
+# A picture that needs no other comes as often, so that players can jump there; and after so many others at the latest.
 KEYFRAMES_S = 4.0
+_KEYFRAMES = 300
+# Encoders ask for the rate, and SVT-AV1 takes no higher one; frames may come faster all the same.
+_MOST_FPS = 240
 # The matrix between BGR and YUV is that of BT.601, as OpenCV has it (AVCOL_SPC_SMPTE170M), and so the file says.
 MATRIX_601 = 6
 _LAMBDA = 118  # FFmpeg's unit of `global_quality`: FF_QP2LAMBDA.
@@ -42,6 +45,7 @@ class Encoder(NamedTuple):
         crf: The constant quality that is used by default; None if it has no such option.
         worst: The largest `crf`.
         quantizer: For encoders without `crf`, the size of a quantizer's step, from 2 (best) to 31.
+        least_side: No side of a frame may be shorter, pixels.
     """
 
     name: str
@@ -50,18 +54,25 @@ class Encoder(NamedTuple):
     crf: int | None = None
     worst: int = 51
     quantizer: int | None = None
+    least_side: int = 16
 
 
 # Presets and qualities chosen by `benchmarks/encoders.py`: about what MPEG-4 costs, in about half of its bytes.
 ENCODERS = (
     # Threads that share a frame rather than take one each do not hold frames back.
-    Encoder("libx264", "h264", {"preset": "ultrafast", "coder": "cabac", "x264-params": "sliced-threads=1"}, 22),
+    Encoder("libx264", "h264", {"preset": "ultrafast", "x264-params": "sliced-threads=1"}, 22),
     Encoder("libopenh264", "h264", {"rc_mode": "quality", "allow_skip_frames": "0"}),
     Encoder(
         "libx265",
         "hevc",
-        {"preset": "ultrafast", "x265-params": "log-level=none:bframes=0:pools={threads}:frame-threads=1", "tag": "hvc1"},
+        {
+            "preset": "ultrafast",
+            "forced-idr": "1",
+            "x265-params": "log-level=none:bframes=0:rc-lookahead=0:pools={threads}",
+            "tag": "hvc1",
+        },
         24,
+        least_side=64,  # It writes beyond its memory for frames that are less wide than a block.
     ),
     Encoder(
         "libvpx-vp9",
@@ -105,13 +116,12 @@ def choose_encoders(path: Path, codec: str | None, crf: int | None) -> list[Enco
         missing = ", ".join(encoder.name for encoder in wanted)
         raise OutputError(f"{path}: the FFmpeg inside PyAV has no encoder for {codecs[0]} ({missing}); give another --codec")
     if crf is not None:
-        least = 0
         with_crf = [encoder for encoder in found if encoder.crf is not None]
         if not with_crf:
             raise InputError(f"crf is {crf}; {found[0].codec} by {found[0].name} has no such quality; leave it out")
         found = with_crf
-        if not least <= crf <= found[0].worst:
-            raise InputError(f"crf is {crf}; expected {least} (best) to {found[0].worst} (smallest) for {found[0].codec}")
+        if not 0 <= crf <= found[0].worst:
+            raise InputError(f"crf is {crf}; expected 0 (best) to {found[0].worst} (smallest) for {found[0].codec}")
     return found
 
 
@@ -148,13 +158,13 @@ def add_video(
     """
     options = {key: value.format(threads=ENCODING_THREADS) for key, value in encoder.options.items()}
     tag = options.pop("tag", None)
-    stream = container.add_stream(encoder.name, rate=rate, options=options)
+    stream = container.add_stream(encoder.name, rate=min(rate, Fraction(_MOST_FPS)), options=options)
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.height, context.width = size
     context.time_base = base
     context.sample_aspect_ratio = aspect
-    context.gop_size = max(1, min(300, round(KEYFRAMES_S * rate)))
+    context.gop_size = _KEYFRAMES
     context.thread_count = ENCODING_THREADS
     if tag is not None:
         context.codec_tag = tag

@@ -69,12 +69,13 @@ class ImageNames:
             return self._last[1]
         name = self._name(frame)
         number = _coco_number(Path(frame.path))
-        if number is None or number in self._used:
+        is_counted = number is not None and number < self._next and number not in self._reserved
+        if number is None or number in self._used or is_counted:
             while self._next in self._reserved or self._next in self._used:
                 self._next += 1
             number = self._next
             self._next += 1
-        if number in self._reserved or _coco_number(Path(frame.path)) is not None:
+        else:
             self._used.add(number)
         self._last = (key, (name, number))
         return self._last[1]

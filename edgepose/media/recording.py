@@ -19,10 +19,11 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.container.core import Flags
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from edgepose.media.encoders import Encoder, add_video, to_yuv
+from edgepose.media.encoders import KEYFRAMES_S, Encoder, add_video, to_yuv
 from edgepose.media.sound import FAILURES, Sound
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,11 @@ _FINAL = {
     "webm": {"cues_to_front": "1"},
     "avi": {},
 }
+
+
+def keeps_aspect(suffix: str, codec: str) -> bool:
+    """Whether a video can say that its pixels are not square: its codec does, or else its container."""
+    return codec not in ("vp9", "av1") or suffix in (".mp4", ".m4v")
 
 
 class Recording:
@@ -75,6 +81,7 @@ class Recording:
         # SVT-AV1 prints what it does, other than errors, unless the environment says otherwise.
         os.environ.setdefault("SVT_LOG", "1")
         self._encoder, self._unit = encoder, unit
+        self._next_key = 0
         name = CONTAINERS[suffix]
         self._container: OutputContainer | None = av.open(str(path), "w", format=name, container_options=_GROWING[name])
         try:
@@ -94,6 +101,9 @@ class Recording:
         assert self._container is not None
         frame = to_yuv(image, self._encoder)
         frame.pts, frame.time_base, frame.duration = at, self._unit, max(1, round(step / self._unit))
+        if at >= self._next_key:
+            frame.pict_type = PictureType.I
+            self._next_key = at + round(KEYFRAMES_S / self._unit)
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -169,6 +179,8 @@ def _copy(recorded: Path, path: Path, name: str, rate: Fraction, end: float, unt
         video = source.streams.video[0]
         copied = out.add_stream_from_template(video, opaque=True)
         copied.rate = rate
+        if video.sample_aspect_ratio:  # MP4 has it apart from the codec's parameters, which alone are copied.
+            copied.sample_aspect_ratio = video.sample_aspect_ratio
         copied.time_base = video.time_base
         heard = iter(sound.packets()) if sound is not None and sound.add_to(out) else iter(())
         waiting = next(heard, None)
@@ -176,21 +188,24 @@ def _copy(recorded: Path, path: Path, name: str, rate: Fraction, end: float, unt
         assert unit is not None
         held: av.Packet[Any] | None = None
         for packet in source.demux(video):
-            if not packet.size or packet.dts is None:
+            if not packet.size or packet.pts is None:
                 continue
             if time.monotonic() > until:
                 raise TimeoutError("that takes too long for a run that is stopped")
             if held is not None:
-                out.mux(held)
-            while waiting is not None and waiting[0] <= packet.dts * unit:
+                _mux(out, held, packet.pts)
+            while waiting is not None and waiting[0] <= packet.pts * unit:
                 out.mux(waiting[1])
                 waiting = next(heard, None)
             packet.stream, held = copied, packet
         if held is not None:
-            # The last one's end is known to nobody else: containers know when frames begin.
-            assert held.pts is not None
-            held.duration = max(1, round(end / unit) - held.pts)
-            out.mux(held)
+            _mux(out, held, round(end / unit))
         while waiting is not None:
             out.mux(waiting[1])
             waiting = next(heard, None)
+
+
+def _mux(out: OutputContainer, packet: av.Packet[Any], end: int) -> None:
+    """Write a packet whose picture is shown until `end`, which containers do not know while they grow."""
+    packet.duration = max(1, end - (packet.pts or 0))
+    out.mux(packet)

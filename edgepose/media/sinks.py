@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgepose.errors import InputError, OutputError
 from edgepose.media.files import STDOUT
@@ -22,10 +22,20 @@ from edgepose.media.image_sink import ImageSink
 from edgepose.media.kinds import PICTURES, POSES, Kind, picture_kind, poses_kind
 from edgepose.media.outputs import check_apart, check_file, check_folder, check_no_picture
 from edgepose.media.poses_sink import PosesFormat, PosesSink
-from edgepose.media.video_sink import VideoSink
 from edgepose.poses import Poses
 
+if TYPE_CHECKING:
+    from edgepose.media.video_sink import VideoSink
+
 __all__ = ["ImageSink", "PosesFormat", "PosesSink", "Sink", "Sinks", "VideoSink", "open_sinks"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "VideoSink":  # It loads FFmpeg, which runs over pictures do without.
+        from edgepose.media.video_sink import VideoSink
+
+        return VideoSink
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Sink(Protocol):

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 import av
-from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -162,13 +161,13 @@ class Sound:
             yield at, packet
 
     def _encoded(self, resampler: AudioResampler) -> Iterator[tuple[float, Packet[Any]]]:
+        assert self._source is not None
         assert self._target is not None
         rate = self._target.codec_context.sample_rate
         unit = Fraction(1, rate)
         written = -1  # Samples; known with the first frame.
         for at, packet in self._placed():
-            for decoded in packet.decode():
-                assert isinstance(decoded, AudioFrame)
+            for decoded in self._source.decode(packet):
                 decoded.pts = None
                 for frame in resampler.resample(decoded):
                     if at + frame.samples / rate < 0 and written < 0:

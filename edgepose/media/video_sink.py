@@ -21,25 +21,24 @@ from edgepose.media.frames import Frame, Picture, Source
 from edgepose.media.images import check_image
 from edgepose.media.kinds import VIDEO_CODECS as VIDEO_CODECS
 from edgepose.media.outputs import check_folder, spare_source
-from edgepose.media.recording import Recording, finish, plays
+from edgepose.media.recording import Recording, finish, keeps_aspect, plays
 from edgepose.media.sound import FAILURES
 from edgepose.media.timeline import Timeline
 from edgepose.poses import Poses
 
 logger = logging.getLogger(__name__)
 
-# The codecs take even sides only, and some fail on tiny ones.
-MIN_SIDE = 16
 # The rate where neither frames nor their source tell of one.
 DEFAULT_FPS = 25.0
 # More is not written in a file's head; frames that have times may come faster.
 MAX_FPS = 10_000
-# A run that is stopped ends soon. A video of so many bytes that its final form takes longer stays in pieces.
-_PATIENCE_S = 1.0
+# A run that is stopped ends soon. A video whose final form takes longer than so many seconds, and than such a part of its
+# length, stays in pieces.
+_PATIENCE_S, _PATIENCE = 1.0, 0.01
 # Units of time in which the usual rates are whole: 1/120000 s, and for MPEG-4, which takes no smaller ones, half as many.
 _UNIT, _UNIT_MPEG4 = Fraction(1, 120_000), Fraction(1, 60_000)
-# AVI has a fixed rate: that of the source, or a multiple of it where it is so low that it may be the mean of a variable one.
-_LEAST_FIXED_FPS = 24
+# AVI has a fixed rate: that of the source; or more, where none is known, or one so low that it may be a variable one's mean.
+_LEAST_FPS, _AMPLE_FPS = 24, 60
 
 
 def open_sink(
@@ -63,7 +62,8 @@ class VideoSink:
         fps: Frames per second: of frames that have no times, and otherwise a hint; None: 25.
         timed: Frames are shown at their own times, from that of the first on. An .avi, which has a fixed rate, shows each at
             the nearest place of the rate, and leaves out those that no place is left for.
-        pixel_aspect: The width of a pixel over its height, when shown.
+        pixel_aspect: The width of a pixel over its height, when shown. Where the file cannot say so, as WebM cannot, frames are
+            stretched instead.
         sound: A video file whose sound is kept, for as long as the frames that are written last.
         codec: One of `CODECS`; None: the first that `VIDEO_CODECS` has for the suffix.
         crf: Constant quality, from 0, the best, to 51 (h264, hevc) or 63 (vp9, av1); None: one that looks like the source.
@@ -88,8 +88,8 @@ class VideoSink:
         self._path, self._timed, self._sound, self._codec, self._crf = Path(path), timed, sound, codec, crf
         self._suffix = self._path.suffix.lower()
         self._encoders = choose_encoders(self._path, codec, crf)
-        fps = fps if fps is not None and isfinite(fps) and fps > 0 else DEFAULT_FPS
-        self._rate = min(max(Fraction(fps).limit_denominator(1001), Fraction(1, 1000)), Fraction(MAX_FPS))
+        self._fps = fps if fps is not None and isfinite(fps) and fps > 0 else None
+        self._rate = min(max(Fraction(self._fps or DEFAULT_FPS).limit_denominator(1001), Fraction(1, 1000)), Fraction(MAX_FPS))
         self._aspect = Fraction(pixel_aspect).limit_denominator(10_000)
         check_folder(self._path.parent)
         self._arrival = Arrival(Path(os.path.realpath(path)), self._path.suffix)
@@ -97,6 +97,7 @@ class VideoSink:
         self._recording: Recording | None = None
         self._timeline: Timeline | None = None
         self._first = (0, 0)  # Height and width of the first frame, ...
+        self._shown = (0, 0)  # ... of the part of the video that it fills, ...
         self._size = (0, 0)  # ... and of the video.
         self._count = self._left_out = 0
         self._failure: Exception | None = None
@@ -137,13 +138,13 @@ class VideoSink:
             self.close()
         elif self._recording is not None:
             try:
-                kept = self._end(_PATIENCE_S if issubclass(error, KeyboardInterrupt) else inf)
+                kept = self._end(is_stopped=issubclass(error, KeyboardInterrupt))
             except OutputError as failure:  # The error on its way out matters more.
                 kept = f"; {failure}"
             if kept:
                 logger.warning("%s: not whole%s", self._path, kept)
 
-    def _end(self, patience: float = inf) -> str:
+    def _end(self, *, is_stopped: bool = False) -> str:
         """Bring the video to its place, and into its final form; returns a message about one that has to stay elsewhere."""
         recording, self._recording = self._recording, None
         assert recording is not None
@@ -151,14 +152,14 @@ class VideoSink:
             recording.close()
         except FAILURES as error:
             self._failure = self._failure or error
-        # Should a second signal come, what is there arrives, and plays.
-        kept = self._arrive()
+        finally:  # Should a signal come now or later, what is there arrives, and plays.
+            kept = self._arrive()
         if self._failure is None:
-            self._finish(patience)
+            self._finish(is_stopped)
         if self._left_out:
             logger.warning(
-                "%s: %d frames are left out: an %s has a fixed rate, %g a second here, and they came closer together; "
-                "an .mp4 or .mkv shows them all", self._path, self._left_out, self._suffix, float(self._rate),
+                "%s: %d frames are left out: they came closer together than an %s, with its fixed rate, has places; an .mp4 or "
+                ".mkv shows them all", self._path, self._left_out, self._suffix,
             )  # fmt: skip
         return kept
 
@@ -173,9 +174,10 @@ class VideoSink:
             raise self._arrival.stranded(error) from None
         return ""
 
-    def _finish(self, patience: float) -> None:
-        """Replace the video by its final form, where that can be written within `patience` seconds."""
+    def _finish(self, is_stopped: bool) -> None:
+        """Replace the video by its final form, where that can be written."""
         assert self._timeline is not None
+        patience = max(_PATIENCE_S, _PATIENCE * self._timeline.end) if is_stopped else inf
         final = Arrival(self._arrival.place, self._path.suffix)
         try:
             finish(
@@ -200,7 +202,6 @@ class VideoSink:
 
     def _open(self, height: int, width: int) -> None:
         self._first = (height, width)
-        self._size = (max(height + height % 2, MIN_SIDE), max(width + width % 2, MIN_SIDE))
         try:
             self._arrival.prepare()
         except OSError as error:
@@ -225,22 +226,35 @@ class VideoSink:
         raise OutputError(f"{self._path}: {what} cannot be written ({'; '.join(reasons)}); check the folder, or try an .avi")
 
     def _record(self, encoder: Encoder) -> None:
+        height, width = self._first
+        aspect = self._aspect
+        if not keeps_aspect(self._suffix, encoder.codec):
+            height, width = (round(side * max(by, Fraction(1))) for side, by in ((height, 1 / aspect), (width, aspect)))
+            aspect = Fraction(1)
+        self._shown = (height, width)
+        # The codecs take even sides only, and fail on tiny ones.
+        height, width = (max(side + side % 2, encoder.least_side) for side in self._shown)
+        self._size = (height, width)
         is_fixed = self._suffix == ".avi"
         unit = _UNIT_MPEG4 if encoder.codec == "mpeg4" else _UNIT
         rate = self._rate
         if is_fixed:
-            rate = rate * -(-_LEAST_FIXED_FPS // rate) if self._timed and rate < _LEAST_FIXED_FPS else rate
+            if self._timed and (self._fps is None or rate < _LEAST_FPS):
+                rate *= -(-_AMPLE_FPS // rate)
             unit = 1 / rate
         self._timeline = Timeline(self._rate, unit, is_timed=self._timed, is_fixed=is_fixed)
         self._recording = Recording(
-            self._arrival.part, self._suffix, encoder, self._size, rate=rate, unit=unit, aspect=self._aspect, crf=self._crf
+            self._arrival.part, self._suffix, encoder, self._size, rate=rate, unit=unit, aspect=aspect, crf=self._crf
         )
 
     def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         (height, width), (rows, columns) = self._size, image.shape[:2]
+        if (rows, columns) == self._first != self._shown:
+            image = np.asarray(cv2.resize(image, self._shown[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+            rows, columns = self._shown
         if (rows, columns) == self._size:
             return image
-        if (rows, columns) == self._first:
+        if (rows, columns) == self._shown:
             padded = cv2.copyMakeBorder(image, 0, height - rows, 0, width - columns, cv2.BORDER_REPLICATE)
             return np.asarray(padded, np.uint8)
         fit = fit_letterbox(rows, columns, height, width)
