@@ -18,9 +18,7 @@ def main(source: str = "0") -> int:
     try:
         # In here, where edgepose says in a line what is missing: a library of the system, or a screen, without which OpenCV
         # would end the program without a word.
-        from edgepose.media.window import check_screen
-
-        check_screen()
+        edgepose.check_screen()
         import cv2
 
         # Height 256 instead of the model's 368: twice as fast, and people who sit at a desk are large enough.

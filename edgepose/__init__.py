@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgepose.media.images import read_image, write_image
     from edgepose.media.sinks import Sink, Sinks, open_sinks
     from edgepose.media.sources import open_source
+    from edgepose.media.window import check_screen
     from edgepose.poses import Poses
     from edgepose.skeleton import COCO17, OPENPOSE18, Skeleton
 
@@ -67,6 +68,7 @@ _HOME = {
     "Source": "media.frames",
     "SourceError": "errors",
     "UnknownModelError": "errors",
+    "check_screen": "media.window",
     "decode_poses": "decoding.paf",
     "draw_poses": "drawing",
     "open_sinks": "media.sinks",
@@ -98,6 +100,7 @@ __all__ = [
     "Source",
     "SourceError",
     "UnknownModelError",
+    "check_screen",
     "decode_poses",
     "draw_poses",
     "open_sinks",

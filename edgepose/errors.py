@@ -71,7 +71,7 @@ class MissingLibraryError(EdgePoseError, ImportError):
 
 
 # Packages of Debian and Ubuntu with the libraries that OpenCV's wheels expect of the system.
-_SYSTEM_PACKAGES = {"libGL.": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libSM.": "libsm6"}
+_SYSTEM_PACKAGES = {"libGL.": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libxcb.": "libxcb1"}
 
 
 def missing_library(error: ImportError) -> MissingLibraryError | None:
