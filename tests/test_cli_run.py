@@ -27,7 +27,8 @@ def test_json_to_standard_output_is_nothing_but_json(model, photo, capfd):
 
 
 @pytest.mark.parametrize(
-    ("form", "name"), [("json", "o.json"), ("jsonl", "o.jsonl"), ("coco", "o.json"), ("coco-results", "o.json"), ("openpose", "folder")]
+    ("form", "name"),
+    [("json", "o.json"), ("jsonl", "o.jsonl"), ("coco", "o.json"), ("coco-results", "o.json"), ("openpose", "folder")],
 )
 def test_formats(model, tmp_path, form, name):
     video = write_video(tmp_path / "v.avi", 3)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from edgepose.errors import SourceError
 from edgepose.media.images import MAX_PIXELS, on_white
 
-
 _Matrix = tuple[tuple[float, float], tuple[float, float]]
 
 
