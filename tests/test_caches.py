@@ -112,6 +112,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @linux
+@pytest.mark.slow
 def test_a_user_without_a_home_gets_results_and_one_warning(tmp_path: Path, model: str, photo: Path) -> None:
     command = [sys.executable, "-c", NOBODY, "run", str(photo), "--model", model, "--json", "o.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
