@@ -5,11 +5,8 @@ SOURCE is a camera number (default 0), /dev/video0, picamera, an rtsp:// or http
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-
-import cv2
 
 import edgepose
 
@@ -17,11 +14,16 @@ TITLE = "edgepose"
 
 
 def main(source: str = "0") -> int:
-    # Height 256 instead of the model's 368: twice as fast, and people who sit at a desk are large enough.
-    estimator = edgepose.PoseEstimator(input_size=256)
-    shown = time.perf_counter()
     fps = 0.0
     try:
+        # In here, where edgepose says in a line what is missing: a library of the system, or a screen, without which OpenCV
+        # would end the program without a word.
+        edgepose.check_screen()
+        import cv2
+
+        # Height 256 instead of the model's 368: twice as fast, and people who sit at a desk are large enough.
+        estimator = edgepose.PoseEstimator(input_size=256)
+        shown = time.perf_counter()
         # Only the newest frame is ever taken from a camera, and the network runs on the next while this one is drawn.
         for frame in estimator.stream(source, track=True, smooth=True):
             picture = edgepose.draw_poses(frame.image, frame.poses, color_by="person")
@@ -49,7 +51,4 @@ def main(source: str = "0") -> int:
 
 
 if __name__ == "__main__":
-    # OpenCV would end the program without a word.
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        sys.exit("no window can be opened: there is no screen here (DISPLAY is not set)")
     sys.exit(main(*sys.argv[1:2]))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         EdgePoseError,
         InputError,
         MissingExtraError,
+        MissingLibraryError,
         ModelError,
         OutputError,
         PersonIndexError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from edgepose.media.images import read_image, write_image
     from edgepose.media.sinks import Sink, Sinks, open_sinks
     from edgepose.media.sources import open_source
+    from edgepose.media.window import check_screen
     from edgepose.poses import Poses
     from edgepose.skeleton import COCO17, HALPE26, MPII16, OPENPOSE18, WHOLEBODY133, Skeleton, make_skeleton
     from edgepose.tracking import Tracker
@@ -56,6 +58,7 @@ _HOME = {
     "InputError": "errors",
     "MPII16": "skeleton",
     "MissingExtraError": "errors",
+    "MissingLibraryError": "errors",
     "ModelError": "errors",
     "OPENPOSE18": "skeleton",
     "OutputError": "errors",
@@ -70,6 +73,7 @@ _HOME = {
     "Tracker": "tracking",
     "UnknownModelError": "errors",
     "WHOLEBODY133": "skeleton",
+    "check_screen": "media.window",
     "decode_poses": "decoding.paf",
     "draw_poses": "drawing",
     "make_skeleton": "skeleton",
@@ -93,6 +97,7 @@ __all__ = [
     "Frame",
     "InputError",
     "MissingExtraError",
+    "MissingLibraryError",
     "ModelError",
     "OutputError",
     "PersonIndexError",
@@ -105,6 +110,7 @@ __all__ = [
     "SourceError",
     "Tracker",
     "UnknownModelError",
+    "check_screen",
     "decode_poses",
     "draw_poses",
     "make_skeleton",
@@ -118,7 +124,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOME[name]}")
+    except ImportError as error:
+        from edgepose.errors import missing_library
+
+        raise missing_library(error) or error from None
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""The checks of `edgepose doctor`: versions, processor, devices, models, and whether the default model runs here."""
+"""The checks of `edgepose doctor`: versions, processor, devices, models, kernels, and whether the default model runs here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 import edgepose
-from edgepose.errors import EdgePoseError
+from edgepose.errors import EdgePoseError, missing_library
 
-CORE = ("numpy", "openvino", "opencv-python", "numba", "pyyaml")
-OPTIONAL = ("torch", "nncf", "scikit-image", "pycocotools", "starlette", "picamera2")
+CORE = ("numpy", "openvino", "opencv-python", "av", "numba", "pyyaml")
+OPTIONAL = ("torch", "nncf", "pillow-heif", "scikit-image", "pycocotools", "starlette", "picamera2")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def examine() -> Iterator[Check]:
     yield Check("optional packages", True, optional)
     yield _attempt("devices", _devices)
     yield _attempt("models", _models)
+    yield _attempt("kernels", _kernels)
     yield _attempt("default model", _default_model)
 
 
@@ -79,6 +80,25 @@ def _models() -> str:
     return f"{', '.join(here) or 'none'} ready to run, in {download.models_dir()} or the package"
 
 
+def _kernels() -> str:
+    """Compile the kernels of all decoders and of tracking, or load them: whatever runs next on this machine waits for none."""
+    from edgepose.caches import has_warned
+    from edgepose.decoding import decoder_class
+    from edgepose.kernels.resizing import warm_up
+    from edgepose.tracking import Tracker
+    from edgepose.zoo import registry
+
+    started = time.perf_counter()
+    warm_up()
+    models = [registry.get(name) for name in registry.names()]
+    # One of each decoder: its making compiles its kernels.
+    for model in {model.decoder: model for model in models if model.outputs}.values():
+        decoder_class(model.decoder)(model, model.outputs, model.min_score)
+    Tracker(smooth=True)
+    kept = "cannot be kept, so that every start compiles them" if has_warned() else "kept for the next start"
+    return f"all compiled or loaded in {time.perf_counter() - started:.1f} s, {kept}"
+
+
 def _default_model() -> str:
     from edgepose.estimator import PoseEstimator
 
@@ -94,5 +114,7 @@ def _default_model() -> str:
 def _attempt(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
-    except (EdgePoseError, ImportError) as error:
+    except ImportError as error:
+        return Check(name, False, str(missing_library(error) or error))
+    except EdgePoseError as error:
         return Check(name, False, str(error))

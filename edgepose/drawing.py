@@ -9,7 +9,6 @@ import colorsys
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from edgepose.arrays import Float, Image
 from edgepose.errors import InputError
 from edgepose.kernels.capsules import draw_capsules
 from edgepose.media.images import check_image
+from edgepose.opencv import cv2
 from edgepose.poses import Poses
 from edgepose.skeleton import Skeleton
 

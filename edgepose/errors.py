@@ -9,7 +9,8 @@
      │   ├─ UnknownModelError           no model of that name
      │   └─ DownloadError               a model file cannot be fetched, or what came is not what was asked for
      ├─ DeviceError                     a device or backend that is not there
-     └─ MissingExtraError (ImportError) an optional dependency is not installed
+     ├─ MissingExtraError (ImportError) an optional dependency is not installed
+     └─ MissingLibraryError (ImportError) a library of the system is not installed
 
 Messages say what came, what was expected and what to do about it, in one line.
 """
@@ -63,3 +64,23 @@ class MissingExtraError(EdgePoseError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f'{package} is not installed; install it with: python -m pip install "edgepose[{extra}]"')
+
+
+class MissingLibraryError(EdgePoseError, ImportError):
+    """A library of the system, which a package of Python needs, is not installed."""
+
+
+# Packages of Debian and Ubuntu with the libraries that OpenCV's wheels expect of the system.
+_SYSTEM_PACKAGES = {"libGL.": "libgl1", "libglib": "libglib2.0-0", "libgthread": "libglib2.0-0", "libxcb.": "libxcb1"}
+
+
+def missing_library(error: ImportError) -> MissingLibraryError | None:
+    """The error to raise instead of OpenCV's own where a library of the system is missing; None for any other `ImportError`."""
+    library, _, reason = str(error).partition(":")
+    if "cannot open shared object file" not in reason:
+        return None
+    package = next((package for start, package in _SYSTEM_PACKAGES.items() if library.startswith(start)), library)
+    return MissingLibraryError(
+        f"{library} is missing, which OpenCV needs; install it (Debian and Ubuntu: apt-get install {package}), or take OpenCV "
+        "without windows: python -m pip uninstall -y opencv-python && python -m pip install opencv-python-headless"
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepose import arguments
 from edgepose.arrays import Image
+from edgepose.errors import InputError
 from edgepose.loading import Backend, open_detector, open_model
 from edgepose.media.images import check_image
 from edgepose.media.sources import Frame, Source, open_source
@@ -34,10 +37,21 @@ class EstimatedFrame(Frame):
     poses: Poses
 
 
+class _Closed:
+    """Stands for the network of an estimator that is closed."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise InputError("this PoseEstimator is closed; make a new one")
+
+
+_CLOSED: Any = _Closed()
+
+
 class PoseEstimator:
     """Finds people and their keypoints in images.
 
-    Threads may share one: calls are independent of each other.
+    Threads may share one: calls are independent of each other. Processes may not: each makes its own, after a fork. `close()`,
+    or leaving a `with` statement, frees the network and its threads.
 
     Args:
         model: "fast", "default" or "accurate"; another name of the zoo (`edgepose models list`); or a path to a .xml, .onnx,
@@ -90,6 +104,14 @@ class PoseEstimator:
         refinement: Refinement | None = None,
         flip_test: bool = False,
     ) -> None:
+        input_size = arguments.size("input_size", input_size)
+        min_score, min_confidence = arguments.share("min_score", min_score), arguments.share("min_confidence", min_confidence)
+        batch_size = arguments.whole("batch_size", batch_size)
+        arguments.choice("refinement", refinement, ("quarter", "dark"))
+        if detector is not None and not callable(detector):
+            expected = "the name or the file of a model, a function from an image to boxes, or None"
+            detector = arguments.name_or_path("detector", detector, expected)
+        flip_test = arguments.switch("flip_test", flip_test)
         options = Options(input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test)
         opened = open_model(
             model, device=device, backend=backend, threads=threads, streams=streams, hint=hint, precision=precision
@@ -101,6 +123,7 @@ class PoseEstimator:
         self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
         self.pipeline = make_pipeline(opened, options, partial(open_detector, threads=threads))
         # Frames whose people share batches, where the most frames a second count more than the quickest answer.
+        self._process = os.getpid()
         self._together = 4 if hint == "throughput" and self.pipeline.batch_size > 1 else 1
 
     def __call__(self, image: Image, *, boxes: Any = None) -> Poses:
@@ -116,6 +139,7 @@ class PoseEstimator:
             InputError: The image has another shape or type; the boxes are none, or the model does not take any.
         """
         check_image(image)
+        self._check_usable()
         return self.pipeline.start(image, boxes).result()
 
     def batch(self, images: Sequence[Image]) -> list[Poses]:
@@ -157,7 +181,32 @@ class PoseEstimator:
         """
         for image in images:
             check_image(image)
+        self._check_usable()
         return self.pipeline.start_together(images)
+
+    def close(self) -> None:
+        """Let go of the network, its memory and threads: it cannot be used any more. Closing twice does no harm."""
+        self.engine = self.pipeline = _CLOSED
+
+    def __enter__(self) -> PoseEstimator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise InputError(
+            "a PoseEstimator cannot be pickled or copied, as its network and threads belong to one process; make it in each "
+            "process that uses it: after the fork, or use spawn"
+        )
+
+    def _check_usable(self) -> None:
+        """Refuse an estimator whose threads are not here: after a fork, the child waits for them for ever."""
+        if self._process != os.getpid():
+            raise InputError(
+                "this PoseEstimator was made before the process forked, and its threads stayed behind; make it after the fork, "
+                "or use spawn (multiprocessing.get_context('spawn'))"
+            )
 
     def _start_frames(self, frames: list[Frame]) -> list[Started]:
         return self.start([frame.image for frame in frames])

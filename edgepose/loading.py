@@ -5,10 +5,14 @@ This is the only place that knows where models lie, which engine runs which file
 
 from __future__ import annotations
 
+import difflib
+import os
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
 
+from edgepose.arguments import choice, name_or_path, text, whole
 from edgepose.decoding import decoder_class
 from edgepose.engines import Engine, Opened
 from edgepose.errors import DeviceError, InputError, MissingExtraError, ModelError
@@ -46,11 +50,13 @@ def open_model(
         ModelError: The file cannot be read, or nothing describes it.
         DeviceError: The device is not there.
     """
+    model = name_or_path("model", model, "the name of a model, such as 'default', or the path of a model file")
+    device = text("device", device, "a device such as 'CPU', 'GPU' or 'cuda'")
+    threads, streams = whole("threads", threads), whole("streams", streams)
+    choice("backend", backend, get_args(Backend))
+    choice("hint", hint, ("latency", "throughput"), none=False)
+    choice("precision", precision, ("f32", "f16", "bf16"))
     backend = backend or ("torch" if device.lower().startswith("cuda") else "openvino")
-    if backend not in get_args(Backend):
-        raise InputError(f"backend is {backend!r}; expected 'openvino' or 'torch'")
-    if hint not in ("latency", "throughput"):
-        raise InputError(f"hint is {hint!r}; expected 'latency' or 'throughput'")
     if backend == "torch":
         if threads is not None or streams is not None:
             raise InputError(
@@ -90,9 +96,10 @@ def locate(model: str | Path) -> tuple[Path, Model]:
         DownloadError: Its files are not here and cannot be fetched.
         ModelError: It is a file that nothing describes, or it needs conversion first.
     """
-    path = Path(model)
+    path = _local_path(model)
     openvino = _openvino()
     if path.suffix in openvino.SUFFIXES:
+        _check_file(path)
         description = openvino.described(openvino.read_network(path), path) if path.suffix == ".xml" else None
         description = description or describe_file(path)
         if description is None:
@@ -116,14 +123,31 @@ def _openvino() -> ModuleType:
     return openvino
 
 
+def _local_path(model: str | Path) -> Path:
+    try:
+        return Path(model).expanduser()
+    except RuntimeError:  # The "~" is nobody's home.
+        return Path(model)
+
+
+def _check_file(path: Path) -> None:
+    if os.path.isfile(path):  # Of names too long, Path.is_file raises an error.
+        return
+    near = ""
+    with suppress(OSError):
+        near = next(iter(difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)), "")
+    raise ModelError(f"there is no model file {path}{f'; did you mean {path.with_name(near)}?' if near else ''}")
+
+
 def _open_on_torch(model: str | Path, device: str, precision: Precision | None) -> Opened:
     """A checkpoint of HRNet or HigherHRNet on PyTorch."""
     try:
         from edgepose.engines import torch as backend
     except ImportError as error:
         raise MissingExtraError("PyTorch", "torch") from error
-    path = Path(model)
+    path = _local_path(model)
     if path.suffix in backend.SUFFIXES:
+        _check_file(path)
         description = describe_file(path)
         if description is None:
             raise undescribed(path)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 # Modules that Numba and OpenVINO import wherever they are installed, and that no command uses: linear algebra for kernels (15
 # MB and 0.1 s), and the converter of models (5 MB and 20 ms).
 UNUSED = ("scipy.linalg", "openvino.tools.ovc")
+
+# A signal that comes again within this time, in seconds, is the same one: faster than a person who waits and loses patience.
+TWICE_S = 0.4
 
 
 def fill_standard_streams() -> None:
@@ -32,19 +36,21 @@ def fill_standard_streams() -> None:
 def ended_by_signals() -> Iterator[None]:
     """Let a service that is stopped (SIGTERM), and a terminal that is closed (SIGHUP), end as cleanly as Ctrl-C does.
 
-    Ctrl-C and SIGTERM count once: a terminal that goes away sends its signal twice, and the second must not cut short what the
-    first one set off, the files being finished.
+    A terminal that goes away sends its signal twice, and the second must not cut short what the first one set off, the files
+    being finished. A Ctrl-C after that is a user's who does not want to wait: it ends the process at once.
     """
-    ended = False
+    ended_at: float | None = None
     if threading.current_thread() is not threading.main_thread():  # No other may set handlers.
         yield
         return
 
-    def end(*_: object) -> None:
-        nonlocal ended
-        if not ended:
-            ended = True
+    def end(number: int, _: object) -> None:
+        nonlocal ended_at
+        if ended_at is None:
+            ended_at = time.monotonic()
             raise KeyboardInterrupt
+        if number == signal.SIGINT and time.monotonic() - ended_at > TWICE_S:
+            os._exit(128 + number)
 
     # By way of SIGTERM, for which a server has a handler of its own.
     handlers = {"SIGINT": end, "SIGTERM": end, "SIGHUP": lambda *_: signal.raise_signal(signal.SIGTERM)}

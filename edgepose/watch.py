@@ -35,12 +35,14 @@ class Watched:
         people: The people found in all of these together.
         dropped: Frames of a live source that were passed over because newer ones came.
         seconds: From the first frame's result to the last's.
+        ended: The user ended it in the window.
     """
 
     frames: int
     people: int
     dropped: int
     seconds: float
+    ended: bool = False
 
     @property
     def fps(self) -> float | None:
@@ -107,6 +109,7 @@ def watch(
     meter = Meter()
     frames = people = 0
     first = last = 0.0
+    ended = False
     with estimated(estimator, source, track=track, smooth=smooth) as results:
         for frame in progress(results):
             last = time.perf_counter()
@@ -123,8 +126,9 @@ def watch(
                 if figures:
                     shown = draw_figures(shown, fps=meter.fps, people=len(frame.poses), dropped=source.dropped)
                 if not window.show(shown):
+                    ended = True
                     break
     if not frames and source.skipped:
         place, reason = source.skipped[0]
         raise SourceError(f"{source.name}: nothing of it can be read; skipped {len(source.skipped)}, such as {place}: {reason}")
-    return Watched(frames, people, source.dropped, last - first)
+    return Watched(frames, people, source.dropped, last - first, ended)

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import cv2
+import numpy as np
 import pytest
 import tiny_models
 
@@ -67,3 +69,17 @@ def small_disk() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limit
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """The file of the smallest model."""
+    return str(tiny_models.save(tmp_path))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A grey picture with nobody on it."""
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), np.full((48, 64, 3), 128, np.uint8))  # the mean: maps of zero, nobody there
+    return path

@@ -162,12 +162,15 @@ def test_a_window_without_a_screen_is_an_error_in_a_line(video, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("name", "status"), [("count_people.py", 1), ("poses_to_csv.py", 1)])
-def test_a_missing_source_is_one_line(name, status, tmp_path):
-    done = demo(name, "absent.mp4", cwd=tmp_path)
-    assert done.returncode == status
-    assert "absent.mp4" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("name", ["count_people.py", "minimal.py", "poses_to_csv.py", "raspberry_pi.py"])
+@pytest.mark.parametrize("source", ["absent.mp4", "empty.jpg"])
+def test_a_source_that_cannot_be_read_is_one_line(name, source, tmp_path):
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    done = demo(name, source, cwd=tmp_path)
+    assert done.returncode == 1
+    assert source in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "poses.jpg").exists()
 
 
 @pytest.mark.parametrize("skeleton", [OPENPOSE18, COCO17], ids=lambda skeleton: skeleton.name)
@@ -283,7 +286,7 @@ def test_an_event_calls_a_url(hook, video, tmp_path):
 
 def test_a_server_that_fails_is_reported_and_no_more(hook, video, tmp_path):
     url, posted = hook
-    done = demo("raspberry_pi.py", "--camera", video, "--url", f"{url}/broken", cwd=tmp_path)
+    done = demo("raspberry_pi.py", video, "--url", f"{url}/broken", cwd=tmp_path)
     assert done.returncode == 0
     assert len(posted) == 1
     assert "500" in done.stderr
@@ -326,7 +329,7 @@ def test_a_url_that_is_none_is_wrong_usage(capsys):
 
 
 def test_without_a_camera_it_says_so(tmp_path):
-    done = demo("raspberry_pi.py", "--camera", "57", cwd=tmp_path)
+    done = demo("raspberry_pi.py", "57", cwd=tmp_path)
     assert done.returncode == 1
     assert "camera 57 cannot be opened" in done.stderr
     assert "Traceback" not in done.stderr
@@ -354,4 +357,4 @@ def test_the_unit_file_starts_what_is_there():
     program, *arguments = settings["ExecStart"].split()[1:]
     assert (DEMOS.parent / program).is_file()
     assert settings["WorkingDirectory"] in settings["ExecStart"]
-    assert {a for a in arguments if a.startswith("--")} <= {"--camera", "--gpio", "--url", "--height", "--threads"}
+    assert {a for a in arguments if a.startswith("--")} <= {"--gpio", "--url", "--height", "--threads"}

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from edgepose.process import ended_by_signals, fill_standard_streams
+from edgepose.process import TWICE_S, ended_by_signals, fill_standard_streams
 
 NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -118,3 +119,34 @@ def test_no_garbage_is_looked_for_in_what_is_loaded(collects: bool) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == f"False\n{collects} True False\n"
+
+
+HANGING = """
+import sys, time
+from edgepose.process import ended_by_signals
+with ended_by_signals():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("finishing", flush=True)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:  # What is finished does not heed interruptions.
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_a_later_second_ctrl_c_ends_at_once() -> None:
+    head = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    with subprocess.Popen([sys.executable, "-c", head + HANGING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "finishing\n"
+        time.sleep(2 * TWICE_S)
+        process.send_signal(signal.SIGTERM)  # Whoever stops a service may say so more than once.
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130

@@ -7,15 +7,25 @@ A size is WIDTHxHEIGHT in pixels wherever somebody types or reads one, as camera
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepose.errors import InputError
 from edgepose.process import lean_imports
 
 if TYPE_CHECKING:
     from edgepose.estimator import PoseEstimator
     from edgepose.media.cameras import CameraOptions
+
+
+# Arguments of `PoseEstimator` that options of the same name give.
+_ARGUMENTS = (
+    "batch_size", "detect_every", "detector", "device", "flip_test", "hint", "min_confidence", "min_score", "precision",
+    "threads",
+)  # fmt: skip
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +73,16 @@ def add_estimator_options(parser: argparse.ArgumentParser) -> None:
     add("--min-confidence", type=float, metavar="C", help=about)
 
 
+def home_expanded(text: str) -> str:
+    """A path in which a "~" at the beginning is the user's home, as in `--save=~/out.mp4`, which shells leave alone."""
+    return os.path.expanduser(text)
+
+
+def local_path(text: str) -> Path:
+    """`home_expanded` as a path, for argparse."""
+    return Path(home_expanded(text))
+
+
 def size(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT as two numbers, for argparse."""
     found = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", text)
@@ -80,6 +100,15 @@ def rate(text: str) -> float:
     if not 0 < fps <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} given; expected a number above 0, to 1000")
     return fps
+
+
+def seconds(text: str) -> float:
+    """A time as seconds, MM:SS or HH:MM:SS, for argparse."""
+    found = re.fullmatch(r"(?:(?:([0-9]{1,4}):)?([0-9]{1,5}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)", text)
+    if not found or (found[1] and int(found[2]) >= 60) or (found[2] and float(found[3]) >= 60):
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected seconds, MM:SS or HH:MM:SS, such as 90.5 or 1:30.5")
+    hours, minutes, rest = found.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest)
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -108,16 +137,39 @@ def make_estimator(
     """The estimator that `add_estimator_options` describes; `min_score` and `min_confidence` where the user says neither."""
     from edgepose.estimator import PoseEstimator
 
-    return PoseEstimator(
-        options.model,
-        device=options.device,
-        input_size=options.height,
-        threads=options.threads,
-        hint=options.hint,
-        precision=options.precision,
-        detector=options.detector,
-        batch_size=options.batch_size,
-        flip_test=options.flip_test,
-        min_score=min_score if options.min_score is None else options.min_score,
-        min_confidence=min_confidence if options.min_confidence is None else options.min_confidence,
-    )
+    try:
+        return PoseEstimator(
+            options.model,
+            device=options.device,
+            input_size=options.height,
+            threads=options.threads,
+            hint=options.hint,
+            precision=options.precision,
+            detector=options.detector,
+            batch_size=options.batch_size,
+            flip_test=options.flip_test,
+            min_score=min_score if options.min_score is None else options.min_score,
+            min_confidence=min_confidence if options.min_confidence is None else options.min_confidence,
+        )
+    except InputError as error:
+        error.args = (_as_option(str(error)),)
+        raise
+
+
+def _as_option(message: str) -> str:
+    """A message about an argument of `PoseEstimator`, with the name of the option that gives it."""
+    argument = re.match(r"input size|[a-z]+(?:_[a-z]+)*", message)
+    name = argument[0] if argument else ""
+    options = {each: f"--{each.replace('_', '-')}" for each in _ARGUMENTS} | {
+        "input_size": "--height",
+        "input size": "--height",
+    }
+    return options.get(name, name) + message.removeprefix(name)
+
+
+def spared_models(options: argparse.Namespace) -> list[Path]:
+    """The files of the models, and of their detectors, none of which may be written over."""
+    from edgepose.zoo.local import model_files
+
+    names = [options.model, options.detector, *(getattr(options, "compare", None) or [])]
+    return [file for name in names for file in model_files(name)]

@@ -13,6 +13,7 @@ from edgepose.errors import EdgePoseError
 if TYPE_CHECKING:
     from edgepose.benchmark import Benchmark
     from edgepose.evaluation import Evaluation
+    from edgepose.many import Counts
     from edgepose.media.sources import Source
     from edgepose.watch import Watched
 
@@ -30,16 +31,41 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def report_run(source: Source, watched: Watched) -> None:
-    """Print on standard error how many frames and people there were, and what was skipped."""
-    rate = "" if watched.fps is None else f", {watched.fps:.1f} a second"
+def report_run(source: Source, watched: Watched, passed_over: Sequence[str] = ()) -> None:
+    """Print on standard error how many frames and people there were, what was skipped, and what was no picture or video."""
     dropped = f", {watched.dropped} dropped" if watched.dropped else ""
-    found = count(watched.people, "person", "people")
-    print(f"{source.name}: {count(watched.frames, 'frame')}{dropped}, {found} found{rate}", file=sys.stderr)
-    for name, reason in source.skipped[:MAX_SKIPPED]:
+    _report(source.name, f"{count(watched.frames, 'frame')}{dropped}", watched.people, watched.fps)
+    _report_skipped(source.skipped, passed_over)
+
+
+def report_many(counts: Counts, skipped: Sequence[tuple[str, str]], passed_over: Sequence[str]) -> None:
+    """`report_run` for a run over many files."""
+    _report(count(counts.files, "file"), count(counts.frames, "frame"), counts.people, counts.fps)
+    _report_skipped(skipped, passed_over)
+
+
+def _report(name: str, frames: str, people: int, fps: float | None) -> None:
+    rate = "" if fps is None else f", {fps:.1f} a second"
+    print(f"{name}: {frames}, {count(people, 'person', 'people')} found{rate}", file=sys.stderr)
+
+
+def _report_skipped(skipped: Sequence[tuple[str, str]], passed_over: Sequence[str]) -> None:
+    for name, reason in skipped[:MAX_SKIPPED]:
         print(f"edgepose: skipped {name}: {reason}", file=sys.stderr)
-    if len(source.skipped) > MAX_SKIPPED:
-        print(f"edgepose: skipped {len(source.skipped) - MAX_SKIPPED} more", file=sys.stderr)
+    if len(skipped) > MAX_SKIPPED:
+        print(f"edgepose: skipped {len(skipped) - MAX_SKIPPED} more", file=sys.stderr)
+    if passed_over:
+        names = ", ".join(passed_over[:MAX_SKIPPED])
+        more = f", and {len(passed_over) - MAX_SKIPPED} more" if len(passed_over) > MAX_SKIPPED else ""
+        what = count(len(passed_over), "file that is", "files that are")
+        print(f"edgepose: passed over {what} neither pictures nor videos: {names}{more}", file=sys.stderr)
+
+
+def progress_bar(items: Any, total: int | None, unit: str) -> Any:
+    """A bar on standard error that shows how far `items` are; nothing where that is no terminal."""
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, unit=f" {unit}", disable=None, leave=False)  # None: silent if stderr is no terminal
 
 
 def print_models() -> None:

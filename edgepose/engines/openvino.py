@@ -7,6 +7,7 @@ ever made in Python.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -19,7 +20,7 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from edgepose.arrays import Float, Image
 from edgepose.engines import padded
-from edgepose.engines.openvino_core import core
+from edgepose.engines.openvino_core import compile_alone, core
 from edgepose.errors import DeviceError, InputError, ModelError
 from edgepose.zoo.decoders import DECODERS
 from edgepose.zoo.registry import Model, from_yaml
@@ -50,9 +51,9 @@ def read_network(path: Path) -> ov.Model:
     """
     if path.suffix not in SUFFIXES:
         raise ModelError(f"{path} is no model file that can be read; expected one of {', '.join(SUFFIXES)}")
-    if not path.is_file():
+    if not os.path.isfile(path):  # Of names too long, Path.is_file raises an error.
         raise ModelError(f"there is no model file {path}")
-    if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+    if path.suffix == ".xml" and not os.path.isfile(path.with_suffix(".bin")):
         raise ModelError(f"{path} lacks its weights; expected {path.with_suffix('.bin').name} beside it")
     try:
         return core().read_model(path)
@@ -269,14 +270,14 @@ class OpenVINOEngine:
 
 def _compiled(network: ov.Model, device: str, properties: dict[str, Any]) -> ov.CompiledModel:
     try:
-        return core().compile_model(network, device, properties)
+        return compile_alone(network, device, properties)
     except Exception:
         if device != "CPU" or all(op.get_type_name() != "FakeQuantize" for op in network.get_ops()):
             raise
         # OpenVINO 2026.4 cannot compile quantised networks for ARM cores without dot products of INT8, such as those of a
         # Raspberry Pi 4 (tests/arm.py: "object is not initialized"). Told to leave the quantisation as it is, it computes the
         # same in floats.
-        compiled = core().compile_model(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
+        compiled = compile_alone(network, device, {**properties, "LP_TRANSFORMS_MODE": "NO"})
         _log.info("this processor has no INT8 kernels for the network: its quantised layers run in floats")
         return compiled
 

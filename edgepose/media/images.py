@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from edgepose.media.files import write_file
 from edgepose.media.headers import Header, bare, read_header
 from edgepose.media.heif import decode_heif, heif_kind, heif_size
 from edgepose.media.kinds import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from edgepose.opencv import cv2
 
 logger = logging.getLogger(__name__)
 

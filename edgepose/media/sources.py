@@ -22,6 +22,7 @@ from edgepose.media.cameras import CameraOptions, is_camera, open_camera
 from edgepose.media.frames import Frame, Part, Source
 from edgepose.media.heif import heif_kind
 from edgepose.media.images import NONE_HINT, READ_SUFFIXES, check_image, missing, read_file, read_image
+from edgepose.media.listing import local_name
 from edgepose.media.live import read_ahead as read_in_thread
 from edgepose.media.pictures import open_pictures, refuse_times
 from edgepose.media.pipes import STANDARD_INPUT, is_pipe, open_pipe_at
@@ -62,6 +63,7 @@ def open_source(
             image in a folder or a damaged frame in a video is no error, but is noted in `Source.skipped`.
         InputError: An array is not an image (while iterating), or a number is out of range.
     """
+    source = local_name(source) if isinstance(source, str) else source
     if max_frames is not None and max_frames < 0:
         raise InputError(f"max_frames is {max_frames}; expected 0 or more, or None for all")
     part = Part(0.0 if start is None else start, math.inf if end is None else end, every)

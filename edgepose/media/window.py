@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import OutputError
 from edgepose.media.images import write_image
+from edgepose.opencv import cv2
 
 logger = logging.getLogger(__name__)
 

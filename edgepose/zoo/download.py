@@ -19,9 +19,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-import platformdirs
-
 from edgepose.addresses import showable, showable_text
+from edgepose.caches import user_cache
 from edgepose.errors import DownloadError
 from edgepose.zoo.registry import Model, ModelFile
 
@@ -41,17 +40,23 @@ def models_dir() -> Path:
     """The folder for fetched models: `EDGEPOSE_MODELS`, else `models` in the user's cache folder of edgepose.
 
     Raises:
-        DownloadError: `EDGEPOSE_MODELS` begins with the home of a user who is not there.
+        DownloadError: `EDGEPOSE_MODELS` begins with the home of a user who is not there; or there is neither it nor a home.
     """
     chosen = os.environ.get("EDGEPOSE_MODELS")
-    return (
-        _folder("EDGEPOSE_MODELS", chosen) if chosen else platformdirs.user_cache_path("edgepose", appauthor=False) / "models"
-    )
+    if chosen:
+        return _folder("EDGEPOSE_MODELS", chosen)
+    folder = user_cache()
+    if folder is None:
+        raise DownloadError("the user has no home to keep models in; set EDGEPOSE_MODELS to a folder that can be written")
+    return folder / "models"
 
 
 def find(model: Model) -> Path | None:
     """The file to open of a model that is already here, inside the package or in the models folder; else None."""
-    for folder in (_EMBEDDED, models_dir()):
+    folders = [_EMBEDDED]
+    if os.environ.get("EDGEPOSE_MODELS") or user_cache() is not None:
+        folders.append(models_dir())
+    for folder in folders:
         if model.files and all(_is_whole(folder / file.name, file) for file in model.files):
             return folder / model.files[0].name
     return None
@@ -99,7 +104,8 @@ def fetch(model: Model, *, progress: bool = False) -> Path:
 
 
 def _is_whole(path: Path, file: ModelFile) -> bool:
-    return path.is_file() and file.size in (None, path.stat().st_size)
+    # Unlike Path.is_file, this raises no error for a name too long, or a folder that may not be read.
+    return os.path.isfile(path) and file.size in (None, path.stat().st_size)
 
 
 def _fetch_file(file: ModelFile, folder: Path, progress: bool) -> None:

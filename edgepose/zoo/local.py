@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from edgepose.errors import EdgePoseError
@@ -29,7 +30,9 @@ def model_files(model: object) -> list[Path]:
     except EdgePoseError:
         return [path]
     here, mirror = download.find(entry), os.environ.get("EDGEPOSE_MIRROR", "")
-    folders = [download.models_dir()]
+    folders = []
+    with suppress(EdgePoseError):  # The user has no folder for models.
+        folders.append(download.models_dir())
     if here is not None:
         folders.append(here.parent)
     if mirror and "://" not in mirror:

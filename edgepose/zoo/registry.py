@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -190,7 +191,7 @@ def describe_file(path: Path) -> Model | None:
         ModelError: It cannot be read, or does not describe a model.
     """
     description = path.with_suffix(".yaml")
-    if not description.is_file():
+    if not os.path.isfile(description):  # Of names too long, Path.is_file raises an error.
         return None
     try:
         with description.open(encoding="utf-8") as file:
