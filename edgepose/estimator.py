@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepose.arrays import Image
+from edgepose.arrays import Image, Ints
 from edgepose.loading import Backend, open_detector, open_model
 from edgepose.media.images import check_image
 from edgepose.media.sources import Frame, Source, open_source
 from edgepose.pipelines import Options, make_pipeline
 from edgepose.pipelines.detection import Detector
+from edgepose.pipelines.following import MAX_GAP_S, Follower, detection_interval, follow
 from edgepose.pipelines.scheduling import Started, freshest, in_order
+from edgepose.pipelines.top_down import TopDown
 from edgepose.poses import Poses
 from edgepose.tracking import Tracker
 
@@ -62,6 +64,8 @@ class PoseEstimator:
         batch_size: Crops that go through a top-down network together at most. None: 1 with OpenVINO, 32 with PyTorch.
         refinement: How a top-down model places a keypoint between the cells of its map: "quarter" (None, too) or "dark".
         flip_test: Run a top-down model on the mirrored crops, too: somewhat more accurate, at twice the time.
+        detect_every: Frames from one detection to the next, in the videos that `stream` follows people in; 1 looks for people in
+            every frame, and follows nobody. None: half a second's, or 15 where the source does not say its rate.
 
     Raises:
         InputError: An argument is out of range, or is one of a top-down model and this one is bottom-up.
@@ -89,14 +93,18 @@ class PoseEstimator:
         batch_size: int | None = None,
         refinement: Refinement | None = None,
         flip_test: bool = False,
+        detect_every: int | None = None,
     ) -> None:
-        options = Options(input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test)
+        options = Options(
+            input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test, detect_every=detect_every
+        )
         opened = open_model(
             model, device=device, backend=backend, threads=threads, streams=streams, hint=hint, precision=precision
         )
         self.model = opened.model
         self.engine = opened.engine
         self.input_size = self.model.size[0] if input_size is None else input_size
+        self.detect_every = detect_every
         self.min_score = self.model.min_score if min_score is None else min_score
         self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
         self.pipeline = make_pipeline(opened, options, partial(open_detector, threads=threads))
@@ -130,6 +138,10 @@ class PoseEstimator:
         A frame is decoded while the network runs on the next. Of what is live, cameras and network streams, only the newest
         frame is taken, and the rest is counted in `Source.dropped`.
 
+        In videos and what is live, a top-down model follows people from frame to frame: it looks for them where they were, and
+        the detector looks for others beside it, every `detect_every` frames. Pictures have nothing to do with each other, and
+        are looked at one by one; so are arrays, unless `detect_every` was given.
+
         Args:
             source: What to read; see `edgepose.media.sources.open_source`.
             track: Give people identities that last from frame to frame.
@@ -138,16 +150,32 @@ class PoseEstimator:
         Raises:
             SourceError: The source cannot be opened or read.
         """
-        tracker = Tracker(smooth=smooth) if track or smooth else None
+        are_arrays = not isinstance(source, (Source, str, int, Path))
         with source if isinstance(source, Source) else open_source(source) as frames:
-            if frames.is_live:
-                results = freshest(frames, self._start_frames, self._requests)
-            else:
-                results = in_order(frames, self._start_frames, self._requests, self._together)
-            for frame, poses in results:
+            follower = self._follower(frames, are_arrays)
+            tracker = _tracker(smooth, follower is not None) if track or smooth else None
+            for frame, poses, keys in self._results(frames, follower):
                 if tracker is not None:
-                    poses = tracker.update(poses, frame.timestamp)
+                    poses = tracker.update(poses, frame.timestamp, keys)
                 yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses, received=frame.received)
+
+    def _follower(self, frames: Source, are_arrays: bool) -> Follower | None:
+        """What follows the people in `frames`, or None where they are looked for in each frame anew."""
+        is_video = frames.kind != "images" or (are_arrays and self.detect_every is not None)
+        every = detection_interval(frames.fps) if self.detect_every is None else int(self.detect_every)
+        if every == 1 or not is_video or not isinstance(self.pipeline, TopDown):
+            return None
+        return Follower(self.pipeline, every, is_live=frames.is_live)
+
+    def _results(self, frames: Source, follower: Follower | None) -> Iterator[tuple[Frame, Poses, Ints | None]]:
+        """Each frame with its people, and the numbers of those who are followed."""
+        if follower is not None:
+            yield from follow(frames, follower, self._requests)
+        elif frames.is_live:
+            yield from ((*result, None) for result in freshest(frames, self._start_frames, self._requests))
+        else:
+            results = in_order(frames, self._start_frames, self._requests, self._together)
+            yield from ((*result, None) for result in results)
 
     def start(self, images: Sequence[Image]) -> list[Started]:
         """Start the network on `images`; call what is returned for each, for the people in it.
@@ -164,3 +192,7 @@ class PoseEstimator:
 
     def _requests(self) -> int:
         return self.engine.requests
+
+
+def _tracker(smooth: bool, is_followed: bool) -> Tracker:
+    return Tracker(smooth=smooth, max_gap_s=MAX_GAP_S) if is_followed else Tracker(smooth=smooth)
