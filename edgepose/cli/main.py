@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import edgepose
-from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, whole
+from edgepose.cli.options import (
+    add_estimator_options,
+    add_following_options,
+    add_source_options,
+    make_camera,
+    make_estimator,
+    whole,
+)
 from edgepose.cli.serve import add_serve_options, serve
 from edgepose.cli.tables import (
     add_what_is_kept,
@@ -298,6 +305,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--frames", type=whole(1), default=300, metavar="N", help="Measure N frames. The default is %(default)s."
     )
     bench.add_argument("--json", metavar="PATH", help=json_figures)
+    add_following_options(bench)
     bench.add_argument("--compare", nargs="+", metavar="MODEL", help="Measure each of these models, in place of --model.")
     add_estimator_options(bench)
 

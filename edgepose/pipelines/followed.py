@@ -33,7 +33,7 @@ SAME_BOX_IOU = 0.3
 SLACK_PER_S, LEAST_FIT = 2.0, 0.05  # somebody less like the one who was expected is somebody else; see `oks_in_motion`
 LEAST_INSIDE = 0.1  # of a box, within the picture: a person with less of it has left
 REMEMBERED_S = 0.25  # a keypoint that is not found counts at its expected place for so long
-MAX_STEP_S = 0.5  # people are moved on for no longer: nobody keeps a speed for seconds
+MAX_STEP_S = 0.5  # after a longer gap people are expected where they were: nobody keeps a speed for seconds
 
 
 @dataclass
@@ -110,14 +110,18 @@ class FollowedPeople:
         self._given = 0  # keys
         self._size = (0, 0)
         self._people = _State.fresh(*_nobody(), len(skeleton))
+        # Those who may be new in looks that have no answer yet: the next frames look for them, too.
+        self._coming: tuple[Ints, Float] = _nobody()[:2]
 
     def __len__(self) -> int:
-        return len(self._people.keys)
+        """The number of people followed, with those of whom no frame has told yet whether they are new."""
+        return len(self._people.keys) + len(self._coming[0])
 
     def forget(self) -> None:
         """Follow nobody."""
         self.is_lost = self.is_cut = False
-        self._people = self._people[:0]
+        self._people = self._people[np.empty(0, np.int64)]
+        self._coming = _nobody()[:2]
 
     def resize(self, height: int, width: int) -> bool:
         """Take frames of another size from now on: people are scaled with their frame; False if it has another shape."""
@@ -142,26 +146,31 @@ class FollowedPeople:
             elapsed: Seconds.
             newcomers: (N, 5) boxes of people who may be new.
         """
-        boxes = self._boxes(min(elapsed, MAX_STEP_S))
+        boxes = self._boxes(elapsed if elapsed <= MAX_STEP_S else 0.0)
         sides = boxes[:, 2:4] - boxes[:, :2]
         _clip(boxes, self._size)
         inside = boxes[:, 2:4] - boxes[:, :2]
         there = (inside >= MIN_SIDE_PX).all(axis=1) & (inside.prod(axis=1) >= LEAST_INSIDE * sides.prod(axis=1))
         if not there.all():
             self._people, boxes = self._people[there], boxes[there]
+        keys, coming = self._coming
+        boxes = np.concatenate([boxes, coming])
         room = MAX_BOXES - len(boxes)
         if len(newcomers) > room:
             _log.warning("%d people are followed and %d are new; %d are followed", len(boxes), len(newcomers), MAX_BOXES)
             newcomers = newcomers[np.argsort(-newcomers[:, 4], kind="stable")[:room]]
-        keys = np.concatenate([self._people.keys, self._new_keys(len(newcomers))])
-        new = np.arange(len(keys)) >= len(boxes)
-        return Look(keys, np.concatenate([boxes, newcomers]), new)
+        new_keys = self._new_keys(len(newcomers))
+        self._coming = np.concatenate([keys, new_keys]), np.concatenate([coming, newcomers])
+        new = np.arange(len(boxes) + len(new_keys)) >= len(boxes)
+        return Look(np.concatenate([self._people.keys, keys, new_keys]), np.concatenate([boxes, newcomers]), new)
 
     def update(self, look: Look, decoded: DecodedPoses, elapsed: float) -> None:
         """Go on to a frame, `elapsed` seconds after the one before, with what was found in it; fills `look`."""
         look.decoded = decoded
+        still = ~np.isin(self._coming[0], look.keys[look.new])
+        self._coming = self._coming[0][still], self._coming[1][still]
         people = self._people
-        people.seen -= elapsed
+        people.seen -= min(elapsed, MAX_STEP_S)
         row = _rows(people.keys, look.keys)
         strength = self._strengths(decoded)
         weak = strength < LEAST_STRENGTH
@@ -274,7 +283,7 @@ class FollowedPeople:
 
     def _notice_cut(self, row: Ints, strength: Float, moved_away: np.ndarray) -> None:
         followed = row >= 0
-        fallen = followed & ((strength < FALL * self._people.usual[row]) | moved_away) if len(self) else followed
+        fallen = followed & ((strength < FALL * self._people.usual[row]) | moved_away) if len(self._people.keys) else followed
         if followed.any() and fallen.sum() >= CUT_SHARE * followed.sum():
             self.is_cut = True
         elif self.is_cut and not fallen.any() and followed.any():

@@ -104,7 +104,7 @@ class Follower:
         elapsed = sum(self._steps)  # Since the last frame whose people are known.
         is_new = not self._people.resize(*frame.image.shape[:2])
         look = self._people.expect(elapsed, self._newcomers(frame, elapsed, is_new))
-        if self._detection is None and self._is_due(frame.index):
+        if self._detection is None and self._is_due(frame.index, look):
             self._detect(frame, look)
         self.crops += len(look.keys)
         return _Started(frame, look, self._pipeline.start_in(frame.image, look.boxes[:, :4]))
@@ -156,6 +156,7 @@ class Follower:
         is_first = self.detections == 0
         while True:
             is_blind = self._blind is not None and abs(frame.index - self._blind) >= BLIND_FRAMES
+            is_blind &= not len(self._people) or self._people.is_cut
             waits = is_first or (not self._is_live and (is_new or is_blind))
             if waits and self._detection is None:
                 self._detect(frame, self._people.expect(elapsed, nobody))
@@ -174,9 +175,9 @@ class Follower:
                 self._blind = None if self._blind is None else frame.index
                 return self._people.merge(boxes, detection.look)
 
-    def _is_due(self, number: int) -> bool:
+    def _is_due(self, number: int, look: Look) -> bool:
         passed = number - self._detected
-        return not len(self._people) or self._people.is_lost or self._people.is_cut or not 0 <= passed < self._every
+        return not len(look.keys) or self._people.is_lost or self._people.is_cut or not 0 <= passed < self._every
 
     def _detect(self, frame: Frame, look: Look) -> None:
         """Ask the detector about a frame of which `look` is known."""
