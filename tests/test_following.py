@@ -6,19 +6,24 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_models
 from numpy.typing import NDArray
 from synthetic.worlds import AtOnce, ByHand, World, around, frames, picture, shown, standing
 
 import edgepose
+from edgepose import estimator as estimator_module
+from edgepose.media.images import write_image
 from edgepose.media.sources import Frame, Source
 from edgepose.pipelines import following
 from edgepose.pipelines.detection import MAX_BOXES
 from edgepose.pipelines.followed import WEAK_FRAMES
 from edgepose.pipelines.following import Follower, detection_interval, follow
+from edgepose.tracking import Tracker
 
 NOBODY = np.full((17, 2), np.nan)
 
@@ -387,3 +392,162 @@ class Recorded:
         self.asked.append(int(image[0, 0, 1]))
         self.threads.add(threading.current_thread().name)
         return [[*around(standing(60, 60, 60)), 0.9]]
+
+
+@pytest.fixture(scope="module")
+def top_down(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("top_down")
+    return tiny_models.save(folder, (17,), description=tiny_models.TOP_DOWN, stride=4)
+
+
+def noise(number: int) -> NDArray[np.uint8]:
+    image = np.random.default_rng(number).integers(0, 256, (100, 120, 3), np.uint8)
+    image[0, 0, 1] = number
+    return image
+
+
+def video(count: int = 12, fps: float | None = 8.0) -> Source:
+    """The same picture again and again, but for the number."""
+    pictures = [noise(0) for _ in range(count)]
+    for number, image in enumerate(pictures):
+        image[0, 0, 1] = number
+    return Source("clip", "video", (Frame(image, n, n / 8, "clip") for n, image in enumerate(pictures)), fps=fps)
+
+
+def estimator(path: Path, **options: Any) -> tuple[edgepose.PoseEstimator, Recorded]:
+    detector = Recorded()
+    return edgepose.PoseEstimator(path, detector=detector, min_score=0.0, min_confidence=0.0, **options), detector
+
+
+@pytest.mark.parametrize("options", [{}, {"detect_every": 5}, {"detect_every": np.int64(6)}], ids=str)
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_videos_are_followed(top_down: Path, options: dict[str, Any], hint: str) -> None:
+    follows, detector = estimator(top_down, hint=hint, **options)
+    found = list(follows.stream(video(), track=True))
+    assert [frame.index for frame in found] == list(range(12))
+    assert detector.asked[0] == 0
+    assert len(detector.asked) < 12
+    assert threading.current_thread().name not in detector.threads
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_an_interval_of_one_frame_finds_everybody_anew(top_down: Path, hint: str, batch_size: int) -> None:
+    anew, detector = estimator(top_down, detect_every=1, hint=hint, batch_size=batch_size)
+    alone = [anew(frame.image) for frame in video(6)]
+    detector.asked.clear()
+    for frame, poses in zip(anew.stream(video(6)), alone, strict=True):
+        np.testing.assert_allclose(frame.poses.keypoints, poses.keypoints, atol=1e-3)
+    assert detector.asked == list(range(6))
+
+
+def test_pictures_are_not_followed(top_down: Path, tmp_path: Path) -> None:
+    for n in range(5):
+        write_image(tmp_path / f"{n}.png", noise(n))
+    for options in ({}, {"detect_every": 3}):
+        looks, detector = estimator(top_down, **options)
+        list(looks.stream(tmp_path))
+        list(looks.stream(str(tmp_path / "*.png")))
+        list(looks.stream(tmp_path / "2.png"))
+        assert detector.asked == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 2]
+        detector.asked.clear()
+        looks.batch([noise(1), noise(2)])
+        looks(noise(3))
+        assert detector.asked == [1, 2, 3]
+
+
+def test_arrays_are_followed_if_an_interval_is_given(top_down: Path) -> None:
+    looks, detector = estimator(top_down)
+    list(looks.stream(noise(n) for n in range(6)))
+    assert detector.asked == list(range(6))
+    looks, detector = estimator(top_down, detect_every=6)
+    list(looks.stream(noise(n) for n in range(6)))
+    assert detector.asked[0] == 0
+    assert len(detector.asked) < 6
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.5, "5", True])
+def test_intervals_that_are_none(top_down: Path, value: Any) -> None:
+    with pytest.raises(edgepose.InputError, match="detect_every is .*; expected a whole number of frames from 1"):
+        estimator(top_down, detect_every=value)
+
+
+def test_a_bottom_up_model_needs_no_interval(tmp_path: Path) -> None:
+    with pytest.raises(edgepose.InputError, match="detect_every given, but tiny is bottom-up"):
+        edgepose.PoseEstimator(tiny_models.save(tmp_path), detect_every=5)
+
+
+def test_the_detector_beside_has_one_thread_and_is_opened_when_it_is_needed(
+    top_down: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_detector(name: object, threads: int | None) -> object:
+        opened.append((name, threads))
+        return Recorded()
+
+    monkeypatch.setattr(estimator_module, "open_detector", open_detector)
+    follows = edgepose.PoseEstimator(top_down, threads=2)
+    assert opened == []
+    for _ in range(2):
+        list(follows.stream(video(3)))
+    assert opened == [("default", 1)]
+    follows(noise(0))
+    assert opened == [("default", 1), ("default", 2)]
+
+
+def test_an_image_that_is_none_is_refused(top_down: Path) -> None:
+    follows, _ = estimator(top_down)
+    bad = Source("clip", "video", iter([Frame(np.zeros((8, 8), np.uint8), 0, 0.0, "clip")]))
+    with pytest.raises(edgepose.InputError, match="expected an image"):
+        list(follows.stream(bad))
+
+
+# Identities.
+
+
+class Tracked:
+    """The identities that a tracker gives to those who are followed."""
+
+    def __init__(self) -> None:
+        self.tracker = Tracker(max_gap_s=following.MAX_GAP_S)
+
+    def __call__(self, results: Iterator[tuple[Frame, edgepose.Poses, NDArray[np.int64]]]) -> list[dict[int, float]]:
+        """Of each frame, the place of the nose by identity."""
+        seen = []
+        for frame, poses, keys in results:
+            ids = self.tracker.update(poses, frame.timestamp, keys).ids
+            assert ids is not None
+            seen.append(dict(zip(ids.tolist(), poses.keypoints[:, 0, 0].tolist(), strict=True)))
+        return seen
+
+
+@pytest.mark.parametrize("gap_s", [0.5, 1.0, 1.5])
+def test_somebody_hidden_for_a_while_comes_back_as_the_same(gap_s: float) -> None:
+    def scene(number: int) -> NDArray[np.float64]:
+        gone = 30 <= number < 30 + gap_s * 30
+        return np.stack([standing(150, 200), NOBODY if gone else standing(400 + number / 2, 200)])
+
+    ids = Tracked()(run(World(scene), frames(110), every=15))
+    assert ids[0].keys() == ids[-1].keys() == {1, 2}
+    assert set().union(*ids) == {1, 2}
+
+
+def test_keys_are_stronger_than_places_and_places_stronger_than_nothing() -> None:
+    tracker = Tracker()
+
+    def at(*places: float) -> edgepose.Poses:
+        keypoints = np.stack([standing(x, 200) for x in places]).astype(np.float32)
+        return edgepose.Poses(keypoints, np.ones(keypoints.shape[:2], np.float32), np.ones(len(places)), edgepose.COCO17)
+
+    def ids(poses: edgepose.Poses, time: float, keys: list[int] | None) -> list[int]:
+        updated = tracker.update(poses, time, None if keys is None else np.array(keys)).ids
+        assert updated is not None
+        return updated.tolist()
+
+    assert ids(at(100, 300), 0.0, [7, 8]) == [1, 2]
+    assert ids(at(300, 100), 0.1, [9, 10]) == [2, 1]  # New numbers: by place.
+    assert ids(at(100, 300, 500), 0.2, [10, 9, 11]) == [1, 2, 3]
+    assert ids(at(300, 100), 0.3, None) == [2, 1]
+    assert ids(at(100, 300), 0.4, [7, 8]) == [1, 2]  # Numbers that are not remembered.
+    assert ids(at(100, 300), 0.5, [8, 7]) == [2, 1]  # The caller knows who is who.
