@@ -132,6 +132,7 @@ def make_estimator(
         detector=options.detector,
         batch_size=options.batch_size,
         flip_test=options.flip_test,
+        follow=getattr(options, "follow", False),
         detect_every=getattr(options, "detect_every", None),
         min_score=min_score if options.min_score is None else options.min_score,
         min_confidence=min_confidence if options.min_confidence is None else options.min_confidence,
