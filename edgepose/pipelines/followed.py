@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepose.arrays import Double, Float, Ints
 from edgepose.decoding import DecodedPoses
@@ -24,13 +26,15 @@ _log = logging.getLogger(__name__)
 # All of these were chosen by benchmarks/following.py, on clips of photos that are panned and zoomed.
 LEAST_STRENGTH = 0.12  # mean score of all keypoints, 0 for those not found: below it, nobody is seen
 WEAK_FRAMES = 3  # so many frames in a row, and the person is lost
-FALL = 0.5  # of a person's usual strength: below it, or somewhere else altogether, their scores have fallen
-CUT_SHARE = 0.75  # of the people at least, when their scores fall in one frame, make it a cut
+FALL = 0.5  # of a person's usual strength: below it, the score has fallen
+FALLEN_SHARE = 0.75  # of the people: where the scores of so many fall, the scene may have changed
 USUAL_GAIN = 0.2  # of the running mean of strengths
-SAME_PERSON_OKS = 0.7  # two people who are followed become one, as in `top_down`
-NEW_PERSON_OKS = 0.4  # a box of a detection shows somebody who is followed, in another way than a detector sees them
+SAME_PERSON_OKS = 0.5  # two people who are followed become one; in `top_down`, where each has a box by a detector, it is 0.7
+NEW_PERSON_OKS = 0.35  # a box of a detection shows somebody who is followed, in another way than a detector sees them
+TRUSTED = 0.2  # a keypoint scores at least so much, to tell where its person is in the next frame
 SAME_BOX_IOU = 0.3
-SLACK_PER_S, LEAST_FIT = 5.0, 0.05  # somebody less like the one who was expected is somebody else; see `oks_in_motion`
+# Somebody less like the one who was expected is somebody else, and sooner so in a new scene; see `oks_in_motion`.
+SLACK_PER_S, LEAST_FIT, LEAST_FIT_AFTER_CUT = 5.0, 0.05, 0.3
 LEAST_INSIDE = 0.1  # of a box, within the picture: a person with less of it has left
 REMEMBERED_S = 0.25  # a keypoint that is not found counts at its expected place for so long
 MAX_STEP_S = 0.5  # after a longer gap people are expected where they were: nobody keeps a speed for seconds
@@ -44,13 +48,15 @@ class Look:
         keys: (R,) who is expected in each box, or the number of somebody who may be new.
         boxes: (R, 5) within the frame, with the confidence of the detection.
         new: (R,) who comes from a detection, and is not followed yet.
+        after_cut: The frame begins another scene, by its colours.
         decoded: R people, once the network is done.
         shown: Those rows of them that are people, each once, best first; (0,) before.
     """
 
     keys: Ints
     boxes: Float
-    new: np.ndarray
+    new: NDArray[np.bool_]
+    after_cut: bool = False
     decoded: DecodedPoses | None = None
     shown: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -67,6 +73,7 @@ class _State:
     boxes: Float  # (M, 5) in the last frame, with the confidence of the last detection
     usual: Float  # (M,) running mean of the strength
     weak: Ints  # (M,) frames in a row of too little strength
+    fallen: NDArray[np.bool_]  # (M,) the score fell far below the usual
 
     @classmethod
     def fresh(cls, keys: Ints, boxes: Float, strength: Float, keypoints: int) -> _State:
@@ -81,9 +88,10 @@ class _State:
             boxes,
             strength,
             np.zeros(count, np.int64),
+            np.zeros(count, np.bool_),
         )
 
-    def __getitem__(self, index: np.ndarray) -> _State:
+    def __getitem__(self, index: NDArray[Any]) -> _State:
         return _State(*(array[index] for array in vars(self).values()))
 
     def joined(self, others: _State) -> _State:
@@ -99,11 +107,11 @@ class FollowedPeople:
 
     Attributes:
         is_lost: Somebody was lost since the last detection began.
-        is_cut: The scores of all fell at once, and no detection has told since what the new scene shows.
+        have_fallen: The scores of all fell in the last frame.
     """
 
     def __init__(self, skeleton: Skeleton, min_confidence: float) -> None:
-        self.is_lost = self.is_cut = False
+        self.is_lost = self.have_fallen = False
         self._skeleton = skeleton
         self._sigmas = np.array(skeleton.sigmas, np.float32)
         self._min_confidence = min_confidence
@@ -119,7 +127,7 @@ class FollowedPeople:
 
     def forget(self) -> None:
         """Follow nobody."""
-        self.is_lost = self.is_cut = False
+        self.is_lost = self.have_fallen = False
         self._people = self._people[np.empty(0, np.int64)]
         self._coming = _nobody()[:2]
 
@@ -164,9 +172,13 @@ class FollowedPeople:
         new = np.arange(len(boxes) + len(new_keys)) >= len(boxes)
         return Look(np.concatenate([self._people.keys, keys, new_keys]), np.concatenate([boxes, newcomers]), new)
 
-    def update(self, look: Look, decoded: DecodedPoses, elapsed: float) -> None:
-        """Go on to a frame, `elapsed` seconds after the one before, with what was found in it; fills `look`."""
+    def update(self, look: Look, decoded: DecodedPoses, elapsed: float, *, in_doubt: bool = False) -> None:
+        """Go on to a frame, `elapsed` seconds after the one before, with what was found in it; fills `look`.
+
+        Where it is `in_doubt` whether the scene is still the same, people who are hardly seen are not shown.
+        """
         look.decoded = decoded
+        keypoints = _trusted(decoded)
         still = ~np.isin(self._coming[0], look.keys[look.new])
         self._coming = self._coming[0][still], self._coming[1][still]
         people = self._people
@@ -174,17 +186,20 @@ class FollowedPeople:
         row = _rows(people.keys, look.keys)
         strength = self._strengths(decoded)
         weak = strength < LEAST_STRENGTH
-        fit = self._fits(row, decoded.keypoints)
-        moved_away = (row >= 0) & (fit < LEAST_FIT)
-        self._notice_cut(row, strength, moved_away)
+        fit = self._fits(row, keypoints)
+        moved_away = (row >= 0) & (fit < (LEAST_FIT_AFTER_CUT if look.after_cut else LEAST_FIT))
+        fallen = self._fallen(row, strength)
+        followed = row >= 0
+        self.have_fallen = bool(followed.any()) and (fallen | moved_away)[followed].mean() >= FALLEN_SHARE
 
-        kept = self._distinct(look, decoded.keypoints, row, strength * np.where(row >= 0, np.maximum(fit, 0.01), 1))
+        kept = self._distinct(look, keypoints, row, strength * np.where(row >= 0, np.maximum(fit, 0.01), 1))
         # Somebody else stands where a person was expected: a new one, as far as anybody can say.
         strangers = kept & moved_away & ~weak
         look.keys[strangers] = self._new_keys(int(strangers.sum()))
         followed = kept & (row >= 0) & ~strangers
         known = row[followed]
         people.usual[known] += USUAL_GAIN * (strength[followed] - people.usual[known])
+        people.fallen[known] = fallen[followed]
         people.weak[known] = np.where(weak[followed], people.weak[known] + 1, 0)
         people.boxes[known] = look.boxes[followed]
         gone = np.zeros(len(people.keys), np.bool_)
@@ -198,20 +213,22 @@ class FollowedPeople:
         if len(newcomers.keys):
             joined = self._people.joined(newcomers)
             self._people = joined[np.argsort(joined.keys)]
-        self._move(look.keys[followed & ~weak | new], decoded.keypoints[followed & ~weak | new])
+        seen = (followed & ~weak) | new
+        self._move(look.keys[seen], keypoints[seen])
 
         confidence = look.boxes[:, 4] * decoded.confidence
-        shown = (followed & ~(weak & self.is_cut)) | new
+        shown = (followed & ~(weak & in_doubt)) | new
         shown &= (confidence >= self._min_confidence) & (decoded.scores.max(axis=1, initial=0) > 0)
         best_first = np.argsort(-confidence, kind="stable")
         look.shown = best_first[shown[best_first]]
 
-    def merge(self, boxes: Float, look: Look) -> Float:
+    def merge(self, boxes: Float, look: Look, *, is_new_scene: bool = False) -> Float:
         """Take in a detection, of the frame of `look`; returns the boxes (N, 5), as of the last frame, of those not followed.
 
         Args:
             boxes: (N, 5) of everybody in that frame.
             look: What was known of it when the detection began, or is known now.
+            is_new_scene: It is the first of another scene: of those who are not in it, only people who are seen well still are.
         """
         boxes = boxes[boxes[:, 4] >= self._min_confidence]
         now = _rows(self._people.keys, look.keys)
@@ -222,8 +239,10 @@ class FollowedPeople:
         same[same] = overlap[same, column[same]] > SAME_BOX_IOU
         found = now[column[same]]
         self._people.boxes[found[found >= 0], 4] = boxes[same, 4][found >= 0]
-        if self.is_cut:  # Whoever is not in the new scene is not followed into it.
-            self._people, self.is_cut = self._people[np.sort(found[found >= 0])], False
+        if is_new_scene:
+            stays = ~self._people.fallen
+            stays[found[found >= 0]] = True
+            self._people = self._people[stays]
             now = _rows(self._people.keys, look.keys)
         # Who is not followed moves as those do who are: with the camera, mostly.
         newcomers = boxes[~same]
@@ -252,7 +271,7 @@ class FollowedPeople:
         """(R, 4) boxes of the people of a look, around their keypoints if these are known."""
         boxes = look.boxes.copy()
         if look.decoded is not None:
-            boxes = self._around(look.decoded.keypoints, boxes)
+            boxes = self._around(_trusted(look.decoded), boxes)
         return boxes[:, :4]
 
     def _around(self, keypoints: Float, boxes: Float) -> Float:
@@ -281,15 +300,12 @@ class FollowedPeople:
         fit[row >= 0] = similarity.diagonal()
         return fit
 
-    def _notice_cut(self, row: Ints, strength: Float, moved_away: np.ndarray) -> None:
-        followed = row >= 0
-        fallen = followed & ((strength < FALL * self._people.usual[row]) | moved_away) if len(self._people.keys) else followed
-        if followed.any() and fallen.sum() >= CUT_SHARE * followed.sum():
-            self.is_cut = True
-        elif self.is_cut and not fallen.any() and followed.any():
-            self.is_cut = False  # They are back: something passed in front of the camera.
+    def _fallen(self, row: Ints, strength: Float) -> NDArray[np.bool_]:
+        """(R,) whose scores have fallen far below their usual ones."""
+        usual = np.where(row >= 0, self._people.usual[row], 0) if len(self._people.keys) else np.zeros(len(row))
+        return strength < FALL * usual
 
-    def _distinct(self, look: Look, keypoints: Float, row: Ints, value: Float) -> np.ndarray:
+    def _distinct(self, look: Look, keypoints: Float, row: Ints, value: Float) -> NDArray[np.bool_]:
         """(R,) who is like nobody better; those who are followed are better than those who may be new."""
         kept = look.new | (row >= 0)
         order = np.lexsort((-value, look.new))
@@ -309,6 +325,11 @@ class FollowedPeople:
         follow(moved.position, moved.seen, moved.velocity, moved.area, keypoints, areas(keypoints), 0.0)
         for name in ("position", "seen", "velocity", "area"):
             getattr(self._people, name)[row] = getattr(moved, name)
+
+
+def _trusted(decoded: DecodedPoses) -> Float:
+    """(R, K, 2) keypoints that score enough, NaN in place of the others."""
+    return np.where((decoded.scores >= TRUSTED)[..., None], decoded.keypoints, np.float32(np.nan))
 
 
 def _nobody() -> tuple[Ints, Float, Float]:

@@ -6,9 +6,9 @@
 The detector is asked about the first frame, then every `every` frames, and at once when nobody is followed, somebody was lost,
 or the scene has changed. Its answer is used in the frame after it is there, which varies from run to run by a frame or two.
 
-No frame waits for it but the first, of the source and of a new scene: of a file, whose frames come as fast as they are asked
-for, people would be out of sight for many frames otherwise. So where nobody is followed, or there was a cut, a frame waits that
-is `BLIND_FRAMES` after that, for `MAX_WAIT_S` at most. The frames of a live source come at their own pace, and never wait.
+No frame waits for it but the first of the source; and of a file, whose frames come as fast as they are asked for, a frame that
+is `BLIND_FRAMES` into a new scene, or into a time when nobody is followed: people would be out of sight for many frames
+otherwise. The frames of a live source come at their own pace, and never wait.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from edgepose.decoding import DecodedPoses
 from edgepose.errors import EdgePoseError, ModelError
 from edgepose.media.frames import Frame, Source
 from edgepose.media.images import check_image
+from edgepose.pipelines.cuts import Cuts
 from edgepose.pipelines.detection import checked_boxes
 from edgepose.pipelines.followed import FollowedPeople, Look
 from edgepose.pipelines.top_down import TopDown
@@ -35,7 +36,7 @@ from edgepose.tracking import elapsed_s
 
 DETECT_EVERY_S = 0.5
 USUAL_FPS = 30.0  # of sources that do not say theirs
-BLIND_FRAMES, MAX_WAIT_S = 2, 1.0
+BLIND_FRAMES, MAX_WAIT_S = 2, 5.0
 # A person who is hidden for so long is the same afterwards: `Tracker` has a second less, but nobody has to be detected there.
 MAX_GAP_S = 2.0
 
@@ -89,7 +90,11 @@ class Follower:
         self._people = FollowedPeople(pipeline.skeleton, pipeline.min_confidence)
         self._detection: _Detection | None = None
         self._detected = 0  # The number of the frame that the detector was last asked about.
-        self._blind: int | None = 0  # The number of the frame since which nobody is seen, or is known to be absent.
+        self._cuts = Cuts()
+        # Numbers of frames: since when nobody is followed, and which may have begun a scene that no detection was made of yet.
+        self._blind: int | None = 0
+        self._scene: int | None = None
+        self._fell = False  # The latter by the people's scores, not by the picture.
         self._timestamp: float | None = None  # Of the frame started last.
         self._steps: deque[float] = deque()  # Seconds from the frame before to each that is under way.
 
@@ -103,7 +108,11 @@ class Follower:
         self._timestamp = float(frame.timestamp)
         elapsed = sum(self._steps)  # Since the last frame whose people are known.
         is_new = not self._people.resize(*frame.image.shape[:2])
+        after_cut = self._cuts.begins(frame.image)
+        if after_cut:
+            self._scene, self._fell = frame.index, False
         look = self._people.expect(elapsed, self._newcomers(frame, elapsed, is_new))
+        look.after_cut = after_cut
         if self._detection is None and self._is_due(frame.index, look):
             self._detect(frame, look)
         self.crops += len(look.keys)
@@ -112,14 +121,16 @@ class Follower:
     def finish(self, started: _Started) -> None:
         """Wait for the people of a frame, and follow them on. Frames are finished in the order in which they were started."""
         people, frame = self._people, started.frame
-        was_cut = people.is_cut
-        people.update(started.look, started.people(), self._steps.popleft())
-        has_cut = people.is_cut and not was_cut
-        if has_cut or (self._blind is None and not len(people)):
-            self._blind = frame.index
-        elif len(people) and not people.is_cut:
+        people.update(started.look, started.people(), self._steps.popleft(), in_doubt=self._scene is not None)
+        if len(people):
             self._blind = None
-        if self._detection is None and (has_cut or people.is_lost):
+        elif self._blind is None:
+            self._blind = frame.index
+        if people.have_fallen and self._scene is None:
+            self._scene, self._fell = frame.index, True
+        elif self._fell and not people.have_fallen:  # They are back: something passed in front of the camera.
+            self._scene, self._fell = None, False
+        if self._detection is None and (self._scene == frame.index or people.is_lost):
             self._detect(frame, started.look)
 
     def report(self, started: _Started) -> tuple[Frame, Poses, Ints]:
@@ -155,8 +166,8 @@ class Follower:
         nobody = np.empty((0, 5), np.float32)
         is_first = self.detections == 0
         while True:
-            is_blind = self._blind is not None and abs(frame.index - self._blind) >= BLIND_FRAMES
-            is_blind &= not len(self._people) or self._people.is_cut
+            since = [number for number in (None if len(self._people) else self._blind, self._scene) if number is not None]
+            is_blind = any(abs(frame.index - number) >= BLIND_FRAMES for number in since)
             waits = is_first or (not self._is_live and (is_new or is_blind))
             if waits and self._detection is None:
                 self._detect(frame, self._people.expect(elapsed, nobody))
@@ -170,14 +181,16 @@ class Follower:
                 return nobody
             boxes = self._boxes(detection)
             # A detection of another size, or of the scene before, is of no use.
-            is_stale = self._people.is_cut and self._blind is not None and detection.number < self._blind
+            is_stale = self._scene is not None and detection.number < self._scene
             if detection.shape == frame.image.shape and not is_stale:
+                is_new_scene = self._scene is not None
                 self._blind = None if self._blind is None else frame.index
-                return self._people.merge(boxes, detection.look)
+                self._scene, self._fell = None, False
+                return self._people.merge(boxes, detection.look, is_new_scene=is_new_scene)
 
     def _is_due(self, number: int, look: Look) -> bool:
         passed = number - self._detected
-        return not len(look.keys) or self._people.is_lost or self._people.is_cut or not 0 <= passed < self._every
+        return not len(look.keys) or self._people.is_lost or self._scene is not None or not 0 <= passed < self._every
 
     def _detect(self, frame: Frame, look: Look) -> None:
         """Ask the detector about a frame of which `look` is known."""
