@@ -162,7 +162,7 @@ class PoseEstimator:
         """
         are_arrays = not isinstance(source, (Source, str, int, Path))
         with source if isinstance(source, Source) else open_source(source) as frames:
-            every = self._interval(frames, are_arrays)
+            every = self.interval(frames, are_arrays=are_arrays)
             gap = {} if every == 1 else {"max_gap_s": MAX_GAP_S}
             tracker = Tracker(smooth=smooth, **gap) if track or smooth else None
             for frame, poses, keys in self._results(frames, every):
@@ -170,8 +170,12 @@ class PoseEstimator:
                     poses = tracker.update(poses, frame.timestamp, keys)
                 yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses, received=frame.received)
 
-    def _interval(self, frames: Source, are_arrays: bool) -> int:
-        """Frames from one detection to the next; 1 where nobody is followed.
+    def interval(self, frames: Source, *, are_arrays: bool = False) -> int:
+        """Frames from one detection to the next, in a source; 1 where nobody is followed.
+
+        Args:
+            frames: The source.
+            are_arrays: It was made of a caller's arrays.
 
         Raises:
             InputError: People in pictures are to be followed.

@@ -67,7 +67,7 @@ class TopDown:
         self._engine = engine
         self._model = model
         self._decoder = decoder
-        self._detector = detector
+        self.detector = detector
         self.detector_beside = detector if detector_beside is None else detector_beside
         self.min_confidence = min_confidence
         self._flip = decoder if flip_test and isinstance(decoder, FlipDecoder) else None
@@ -76,7 +76,7 @@ class TopDown:
         if isinstance(input_size, int):
             aspect = model.size[1] / model.size[0]
             input_size = (input_size, max(1, round(input_size * aspect / model.multiple)) * model.multiple)
-        self._height, self._width = input_size
+        self._height, self._width = self.crop_size = input_size
         if any(not 0 < side <= MAX_SIDE or side % model.multiple for side in input_size):
             raise InputError(
                 f"input size {input_size} does not fit {model.name}; expected multiples of {model.multiple} to {MAX_SIDE}"
@@ -136,7 +136,7 @@ class TopDown:
         height, width = image.shape[:2]
         if boxes is not None:
             return checked_boxes(boxes, height, width, "boxes")
-        return checked_boxes(self._detector(image), height, width, "boxes of the detector")
+        return checked_boxes(self.detector(image), height, width, "boxes of the detector")
 
     def _run(self, parts: list[tuple[Image, Double]]) -> Callable[[], DecodedPoses]:
         """Start the network on N parts of frames; the function returned waits for the person in each, in pixels of the input.
