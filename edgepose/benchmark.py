@@ -147,7 +147,9 @@ def benchmark(estimator: PoseEstimator, source: str | Path | Sequence[Image] | N
             measured += count
     if isinstance(estimator.pipeline, TopDown):
         if not people:
-            raise InputError(f"{opened.name}: {estimator.model.name} finds nobody in it; expected people, whom a top-down model is for")
+            raise InputError(
+                f"{opened.name}: {estimator.model.name} finds nobody in it; expected people, whom a top-down model is for"
+            )
         bare_s *= people / measured
     every = estimator.interval(Source("benchmark", "video", iter(()), fps=opened.fps))
     stages = time_stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3), every)
@@ -185,7 +187,9 @@ class _BareNetwork:
     def __init__(self, estimator: PoseEstimator, frame_height: int, frame_width: int) -> None:
         pipeline, engine = estimator.pipeline, estimator.engine
         if not (isinstance(pipeline, (BottomUp, TopDown)) and isinstance(engine, OpenVINOEngine)):
-            raise InputError(f"{estimator.model.name} does not run on OpenVINO; expected a model that does, such as the default")
+            raise InputError(
+                f"{estimator.model.name} does not run on OpenVINO; expected a model that does, such as the default"
+            )
         is_whole = isinstance(pipeline, BottomUp)
         shape = (1, *(pipeline.input_shape(frame_height, frame_width) if is_whole else pipeline.crop_size))
         compiled = engine.compiled(shape)
@@ -230,9 +234,7 @@ def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source], f
             yield len(frame.poses)
 
 
-def time_stages(
-    estimator: PoseEstimator, open_frames: Callable[[], Source], count: int, every: int = 1
-) -> dict[str, Double]:
+def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int, every: int = 1) -> dict[str, Double]:
     """Milliseconds of each stage (M,), one frame after the other.
 
     Args:

@@ -183,7 +183,9 @@ class PoseEstimator:
         is_wanted = self._follow or self.detect_every is not None
         if frames.kind == "images" and not (are_arrays and is_wanted):
             if self._follow:
-                raise InputError(f"{frames.name} is of pictures; expected a video, or a camera, to follow people in: leave follow out")
+                raise InputError(
+                    f"{frames.name} is of pictures; expected a video, or a camera, to follow people in: leave follow out"
+                )
             return 1
         if not (self._follow or isinstance(self.pipeline, TopDown)):
             return 1
@@ -220,4 +222,3 @@ class PoseEstimator:
 
     def _requests(self) -> int:
         return self.engine.requests
-

@@ -160,7 +160,9 @@ def top_down(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("every", "most"), [(1, 10), (None, 9)])
-def test_the_detector_of_a_top_down_model_is_a_stage_of_its_own(top_down: Path, tmp_path: Path, every: int | None, most: int) -> None:
+def test_the_detector_of_a_top_down_model_is_a_stage_of_its_own(
+    top_down: Path, tmp_path: Path, every: int | None, most: int
+) -> None:
     video = write_video(tmp_path / "clip.avi", 7)
     calls: list[int] = []
 
@@ -194,7 +196,10 @@ def test_a_top_down_model_needs_people(top_down: Path) -> None:
 def test_models_of_both_kinds_in_one_table(model: Path, top_down: Path) -> None:
     frames = synthetic_frames(3, height=48, width=64)
     people: dict[str, Any] = {"detector": lambda image: [[5, 5, 40, 40]], "min_score": 0.0, "min_confidence": 0.0}
-    figures = [benchmark(PoseEstimator(model), frames, frames=10), benchmark(PoseEstimator(top_down, **people), frames, frames=10)]
+    figures = [
+        benchmark(PoseEstimator(model), frames, frames=10),
+        benchmark(PoseEstimator(top_down, **people), frames, frames=10),
+    ]
     lines = benchmark_table(figures).splitlines()
     assert next(line for line in lines if line.startswith("detect, ms")).split()[2] == "-"
     assert next(line for line in lines if line.startswith("detector ran")).split()[2] == "-"

@@ -159,7 +159,9 @@ def test_who_leaves_the_picture_is_dropped(speed: tuple[int, int]) -> None:
 def test_of_two_boxes_that_become_one_person_the_worse_goes(better: int) -> None:
     def scene(number: int) -> NDArray[np.float64]:
         gone = number >= 20
-        return np.stack([NOBODY if gone and better == 1 else standing(300, 180), NOBODY if gone and better == 0 else standing(330, 180)])
+        return np.stack(
+            [NOBODY if gone and better == 1 else standing(300, 180), NOBODY if gone and better == 0 else standing(330, 180)]
+        )
 
     world = World(scene, hidden=lambda number, person: number > 0)
     found = shown(run(world, frames(40)))
@@ -245,7 +247,9 @@ def test_an_error_of_the_detector_reaches_the_caller_with_the_number_of_the_fram
     world.detector_beside = detect  # type: ignore[method-assign]
     results = run(world, frames(40), every=12, executor=following.ThreadPoolExecutor(1) if in_thread else None)
     seen = []
-    with pytest.raises(edgepose.ModelError, match=rf"^frame {number}: the detector failed; it says: ZeroDivisionError: no idea"):
+    with pytest.raises(
+        edgepose.ModelError, match=rf"^frame {number}: the detector failed; it says: ZeroDivisionError: no idea"
+    ):
         for frame, _, _ in results:
             seen.append(frame.index)
     assert seen == list(range(len(seen)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_models
 from numpy.typing import NDArray
-from synthetic.worlds import AtOnce, ByHand, Scene, frames, number_of, picture, standing
+from synthetic.worlds import AtOnce, ByHand, Scene, frames, number_of, standing
 
 import edgepose
 from edgepose.engines import Opened

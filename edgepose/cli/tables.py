@@ -93,7 +93,9 @@ def benchmark_table(benchmarks: Sequence[Benchmark]) -> str:
     stages = dict.fromkeys(stage for b in benchmarks for stage in b.stages)
     rows += [[f"{stage}, ms", *(_stage(b, stage) for b in benchmarks)] for stage in stages]
     if any(b.detections for b in benchmarks):
-        rows.append(["detector ran", *("in {} of {} frames".format(*b.detections) if b.detections else "-" for b in benchmarks)])
+        rows.append(
+            ["detector ran", *("in {} of {} frames".format(*b.detections) if b.detections else "-" for b in benchmarks)]
+        )
     devices = dict.fromkeys(b.machine["device"] for b in benchmarks)
     facts = {name: value for name, value in benchmarks[0].machine.items() if name != "device"}
     machine = [value if name in ("processor", "system") else f"{name} {value}" for name, value in facts.items()]

@@ -68,7 +68,9 @@ class Options:
         if every is not None and (not isinstance(every, (int, np.integer)) or isinstance(every, bool) or every < 1):
             raise InputError(f"detect_every is {every!r}; expected a whole number of frames from 1, or None for half a second")
         if self.follow and every == 1:
-            raise InputError("follow given, but with detect_every 1 people are looked for in every frame anew; leave one of them out")
+            raise InputError(
+                "follow given, but with detect_every 1 people are looked for in every frame anew; leave one of them out"
+            )
 
 
 def make_pipeline(opened: Opened, options: Options, open_detector: OpenDetector) -> Pipeline:

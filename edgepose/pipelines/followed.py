@@ -50,6 +50,7 @@ class Look:
         new: (R,) who comes from a detection, and is not followed yet.
         after_cut: The frame begins another scene, by its colours.
         decoded: R people, once the network is done.
+        confidence: (R,) of these people: the mean score of all keypoints within the picture, as a detection is of an older frame.
         shown: Those rows of them that are people, each once, best first; (0,) before.
     """
 
@@ -58,6 +59,7 @@ class Look:
     new: NDArray[np.bool_]
     after_cut: bool = False
     decoded: DecodedPoses | None = None
+    confidence: Float = field(default_factory=lambda: np.empty(0, np.float32))
     shown: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
 
@@ -201,13 +203,16 @@ class FollowedPeople:
         people.usual[known] += USUAL_GAIN * (strength[followed] - people.usual[known])
         people.fallen[known] = fallen[followed]
         people.weak[known] = np.where(weak[followed], people.weak[known] + 1, 0)
-        people.boxes[known] = look.boxes[followed]
+        people.boxes[known, :4] = look.boxes[followed, :4]
         gone = np.zeros(len(people.keys), np.bool_)
         gone[row[(row >= 0) & ~followed]] = True
         gone[known] = people.weak[known] >= WEAK_FRAMES
         self.is_lost |= bool(gone.any())
 
-        new = (kept & look.new & ~weak) | strangers
+        # A newcomer is a person by the confidence of the box and of the keypoints, as without following; later, the keypoints
+        # alone tell.
+        is_sure = look.boxes[:, 4] * decoded.confidence >= self._min_confidence
+        new = (kept & look.new & ~weak & is_sure) | strangers
         newcomers = _State.fresh(look.keys[new], look.boxes[new], strength[new], len(self._skeleton))
         self._people = people[~gone]
         if len(newcomers.keys):
@@ -216,10 +221,10 @@ class FollowedPeople:
         seen = (followed & ~weak) | new
         self._move(look.keys[seen], keypoints[seen])
 
-        confidence = look.boxes[:, 4] * decoded.confidence
         shown = (followed & ~(weak & in_doubt)) | new
-        shown &= (confidence >= self._min_confidence) & (decoded.scores.max(axis=1, initial=0) > 0)
-        best_first = np.argsort(-confidence, kind="stable")
+        shown &= (strength >= self._min_confidence) & (strength > 0)
+        look.confidence = strength
+        best_first = np.argsort(-strength, kind="stable")
         look.shown = best_first[shown[best_first]]
 
     def merge(self, boxes: Float, look: Look, *, is_new_scene: bool = False) -> Float:
@@ -238,7 +243,6 @@ class FollowedPeople:
         same = column >= 0
         same[same] = overlap[same, column[same]] > SAME_BOX_IOU
         found = now[column[same]]
-        self._people.boxes[found[found >= 0], 4] = boxes[same, 4][found >= 0]
         if is_new_scene:
             stays = ~self._people.fallen
             stays[found[found >= 0]] = True

@@ -138,8 +138,7 @@ class Follower:
         look, decoded = started.look, started.look.decoded
         assert decoded is not None
         shown = look.shown
-        confidence = look.boxes[shown, 4] * decoded.confidence[shown]
-        poses = Poses(decoded.keypoints[shown], decoded.scores[shown], confidence, self._pipeline.skeleton)
+        poses = Poses(decoded.keypoints[shown], decoded.scores[shown], look.confidence[shown], self._pipeline.skeleton)
         return started.frame, poses, look.keys[shown]
 
     def end(self) -> None:

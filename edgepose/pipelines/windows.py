@@ -89,7 +89,9 @@ class WindowedFrames:
                     self._ready[window.shape] = self._executor.submit(self._pipeline.prepare, window.shape)
                 elif ready.done():
                     ready.result()
-                    corner = np.clip((low + high - (window.width, window.height)) / 2, 0, (width - window.width, height - window.height))
+                    corner = np.clip(
+                        (low + high - (window.width, window.height)) / 2, 0, (width - window.width, height - window.height)
+                    )
                     return window.at(round(float(corner[0])), round(float(corner[1])))
         return None
 
@@ -97,7 +99,9 @@ class WindowedFrames:
         """The corners of the box around everybody, with the margin, within the frame."""
         margin = MARGIN * (self._boxes[:, 2:] - self._boxes[:, :2]).max(axis=1, keepdims=True)
         size = np.array((width, height), np.float32)
-        return np.clip((self._boxes[:, :2] - margin).min(axis=0), 0, size), np.clip((self._boxes[:, 2:] + margin).max(axis=0), 0, size)
+        return np.clip((self._boxes[:, :2] - margin).min(axis=0), 0, size), np.clip(
+            (self._boxes[:, 2:] + margin).max(axis=0), 0, size
+        )
 
 
 def windows(shape: tuple[int, int], height: int, width: int, multiple: int) -> list[Window]:

@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose import COCO17, Poses
+from edgepose.kernels.assignment import assign
+
 Image = NDArray[np.uint8]
 
 # Of an annotated person: so many keypoints within the picture, or they count as nobody; and how much of them is inside.
@@ -157,3 +160,45 @@ def content(clip: Clip, every: int = 1) -> dict[str, Any]:
     people = [{**person, "image_id": image["id"]} for image in images for person in clip.annotations[image["id"]]]
     annotations = [{**person, "id": number} for number, person in enumerate(people, 1)]
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+
+
+def similarities(annotations: Sequence[dict[str, Any]], keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
+    """COCO's OKS (P, N) of people `keypoints` (N, 17, 2), NaN where not found, to annotated ones."""
+    result = np.zeros((len(annotations), len(keypoints)))
+    variances = np.square(2 * np.array(COCO17.sigmas))
+    for row, person in enumerate(annotations):
+        truth = np.array(person["keypoints"], float).reshape(17, 3)
+        labelled = truth[:, 2] > 0
+        squared = np.square(keypoints[:, labelled] - truth[labelled, :2]).sum(axis=2)
+        agreement = np.exp(-squared / (2 * variances[labelled] * (person["area"] + np.spacing(1))))
+        result[row] = np.nan_to_num(agreement).mean(axis=1)
+    return result
+
+
+def switches(clip: Clip, found: Sequence[Poses]) -> dict[str, int]:
+    """How often a person of a clip is seen, as another than the last time; and how many frames after they came in, at most.
+
+    Args:
+        clip: The clip.
+        found: The people of each frame, with identities.
+    """
+    last: dict[int, int] = {}
+    came: dict[int, int] = {}
+    late: dict[int, int] = {}
+    seen = switched = 0
+    for number, (people, poses) in enumerate(zip(clip.annotations, found, strict=True)):
+        counted = [person for person in people if not person["iscrowd"]]
+        for person in counted:
+            came.setdefault(person["person"], number)
+        if not counted or not len(poses) or poses.ids is None:
+            continue
+        similarity = similarities(counted, poses.to(COCO17).keypoints)
+        for row, column in enumerate(assign(-similarity)):
+            if column < 0 or similarity[row, column] <= 0.5:
+                continue
+            who, identity = counted[row]["person"], int(poses.ids[column])
+            late.setdefault(who, number - came[who])
+            switched += last.get(who, identity) != identity
+            last[who] = identity
+            seen += 1
+    return {"seen": seen, "switches": switched, "median_late": int(np.median(list(late.values()) or [0]))}

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from synthetic.walkers import X, Y
 
 from edgepose import COCO17
 from edgepose.decoding import DecodedPoses
 from edgepose.media.sources import Frame, Source
+from synthetic.walkers import X, Y
 
 Scene = Callable[[int], NDArray[np.floating]]  # From the number of a frame to (P, 17, 2), NaN for the absent.
 
