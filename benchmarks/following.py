@@ -2,8 +2,8 @@
 
     python benchmarks/following.py [--shared DIR] [--people 1 3 5 10] [--mediapipe PYTHON] [--only PARTS ...] [--json PATH]
 
-Clips are made of annotated photos (tests/synthetic/clips.py), panned and zoomed, with their annotations moved along; those whose
-rate is measured, of scikit-image's portrait of an astronaut side by side. All frames are in memory, so that no video is decoded.
+Clips are made of annotated photos (tests/synthetic/clips.py), panned and zoomed, with their annotations moved along; those
+whose rate is measured, of scikit-image's portrait of an astronaut side by side. All frames are in memory: no video is decoded.
 
 - rates: frames a second of `accurate` following, with `detect_every=1`, and of its bare network for as many people, in turns;
   the latency of a frame while the detector runs beside it; and of mediapipe 0.10.21 (`pose_landmark_full`, video mode), which
@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -167,7 +168,7 @@ def mediapipe(python: str | None, images: list[Image], folder: Path) -> dict[str
 
 def windows() -> dict[str, Any]:
     """Frames a second of the bottom-up default, of one person of a third of the height, following and not."""
-    small = frame_of(3)[:, 426:853][::1]
+    small = frame_of(3)[:, 426:853]
     still = np.full((720, 1280, 3), 114, np.uint8)
     still[400 : 400 + 240, 500 : 500 + 240] = small[480:720, 90:330]
     images = [np.roll(still, round(40 * np.sin(2 * np.pi * n / TURN)), axis=1) for n in range(TURN)]
@@ -259,12 +260,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         if "rates" in options.only:
-            rows = []
-            for people in options.people:
-                rows.append(keep(f"rates {people}", lambda people=people: rates(people, options.mediapipe, Path(folder))))
+            measure = partial(rates, python=options.mediapipe, folder=Path(folder))
+            rows = [keep(f"rates {people}", partial(measure, people)) for people in options.people]
             print(
-                f"\nrates, 720p, frames in memory, medians of turns; x: following by it, turn by turn\n\n{table(rows)}",
-                flush=True,
+                f"\nrates, 720p, frames in memory, medians of turns; x: following by it, by turns\n\n{table(rows)}", flush=True
             )
         if "windows" in options.only:
             print(f"\nbottom-up, one person of a third of the height\n\n{table([keep('windows', windows)])}", flush=True)

@@ -57,7 +57,7 @@ class Benchmark:
 
     Attributes:
         end_to_end_fps: Frames a second from the source to people drawn and tracked.
-        network_fps: Frames a second of the bare network: its runs a second, by the people found in a frame for a top-down model.
+        network_fps: Frames a second of the bare network: its runs a second; of a top-down model, by the people in a frame.
         peak_memory_mb: Most memory that the process had up to then, in megabytes; None where the system does not tell.
         stages: Milliseconds of each stage, (M,) frames, one frame at a time and with nothing beside it. "detect", of a top-down
             model's detector, has those frames alone in which it ran.

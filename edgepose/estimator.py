@@ -68,10 +68,10 @@ class PoseEstimator:
         batch_size: Crops that go through a top-down network together at most. None: 1 with OpenVINO, 32 with PyTorch.
         refinement: How a top-down model places a keypoint between the cells of its map: "quarter" (None, too) or "dark".
         flip_test: Run a top-down model on the mirrored crops, too: somewhat more accurate, at twice the time.
-        follow: Let a bottom-up model follow people in videos, too: `stream` runs it on the part of a frame where people are, and
-            on the whole frame every `detect_every` frames. Top-down models always follow.
-        detect_every: Frames from one detection to the next, in the videos that `stream` follows people in; 1 looks for people in
-            every frame, and follows nobody. None: half a second's, or 15 where the source does not say its rate.
+        follow: Let a bottom-up model follow people in videos, too: `stream` runs it on the part of a frame where people are,
+            and on the whole frame every `detect_every` frames. Top-down models always follow.
+        detect_every: Frames from one detection to the next, in the videos that `stream` follows people in; 1 looks for people
+            in every frame, and follows nobody. None: half a second's, or 15 where the source does not say its rate.
 
     Raises:
         InputError: An argument is out of range, or is one of a top-down model and this one is bottom-up.
@@ -184,7 +184,7 @@ class PoseEstimator:
         if frames.kind == "images" and not (are_arrays and is_wanted):
             if self._follow:
                 raise InputError(
-                    f"{frames.name} is of pictures; expected a video, or a camera, to follow people in: leave follow out"
+                    f"{frames.name}: pictures; expected a video, or a camera, to follow people in: leave follow out"
                 )
             return 1
         if not (self._follow or isinstance(self.pipeline, TopDown)):

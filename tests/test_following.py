@@ -158,10 +158,10 @@ def test_who_leaves_the_picture_is_dropped(speed: tuple[int, int]) -> None:
 @pytest.mark.parametrize("better", [0, 1])
 def test_of_two_boxes_that_become_one_person_the_worse_goes(better: int) -> None:
     def scene(number: int) -> NDArray[np.float64]:
-        gone = number >= 20
-        return np.stack(
-            [NOBODY if gone and better == 1 else standing(300, 180), NOBODY if gone and better == 0 else standing(330, 180)]
-        )
+        both = [standing(300, 180), standing(330, 180)]
+        if number >= 20:
+            both[1 - better] = NOBODY
+        return np.stack(both)
 
     world = World(scene, hidden=lambda number, person: number > 0)
     found = shown(run(world, frames(40)))
@@ -246,12 +246,9 @@ def test_an_error_of_the_detector_reaches_the_caller_with_the_number_of_the_fram
     world = World(walking)
     world.detector_beside = detect  # type: ignore[method-assign]
     results = run(world, frames(40), every=12, executor=following.ThreadPoolExecutor(1) if in_thread else None)
-    seen = []
-    with pytest.raises(
-        edgepose.ModelError, match=rf"^frame {number}: the detector failed; it says: ZeroDivisionError: no idea"
-    ):
-        for frame, _, _ in results:
-            seen.append(frame.index)
+    seen: list[int] = []
+    with pytest.raises(edgepose.ModelError, match=rf"^frame {number}: the detector failed; it says: ZeroDivisionError: no"):
+        seen.extend(frame.index for frame, _, _ in results)
     assert seen == list(range(len(seen)))
     assert len(seen) >= number
 
@@ -270,10 +267,10 @@ def test_a_failing_source_does_not_lose_the_frame_that_is_done() -> None:
             yield Frame(picture(n), n, n / 30, "world")
         raise edgepose.SourceError("torn off")
 
-    found = []
+    found: list[int] = []
+    results = run(World(walking), Source("world", "video", failing()))
     with pytest.raises(edgepose.SourceError, match="torn off"):
-        for frame, _, _ in run(World(walking), Source("world", "video", failing())):
-            found.append(frame.index)
+        found.extend(frame.index for frame, _, _ in results)
     assert found == [0, 1, 2, 3, 4]
 
 
@@ -472,7 +469,7 @@ def test_arrays_are_followed_if_an_interval_is_given(top_down: Path) -> None:
 
 @pytest.mark.parametrize("value", [0, -3, 2.5, "5", True])
 def test_intervals_that_are_none(top_down: Path, value: Any) -> None:
-    with pytest.raises(edgepose.InputError, match="detect_every is .*; expected a whole number of frames from 1"):
+    with pytest.raises(edgepose.InputError, match=r"detect_every is .*; expected a whole number of frames from 1"):
         estimator(top_down, detect_every=value)
 
 

@@ -186,7 +186,9 @@ def test_points_of_a_window_are_in_pixels_of_the_frame(tiny_estimator: edgepose.
     part = np.ascontiguousarray(image[40:104, 60:156])
     window = Window((64, 96), 60, 40, 64, 96)
     alone = pipeline.start_in(part, Window((64, 96), 0, 0, 64, 96)).result()
-    np.testing.assert_allclose(pipeline.start_in(image, window).result().keypoints, alone.keypoints + (60, 40), atol=1e-3)
+    np.testing.assert_allclose(
+        pipeline.start_in(image, window).result().keypoints, alone.keypoints + np.array((60, 40)), atol=1e-3
+    )
 
 
 @pytest.fixture

@@ -40,7 +40,10 @@ def add_following_options(parser: argparse.ArgumentParser) -> None:
         "default is half a second."
     )
     parser.add_argument("--detect-every", type=whole(1), metavar="N", help=about)
-    about = "Follow people with a bottom-up model, too: run it on the part of the frame where they are. Top-down models always follow."
+    about = (
+        "Follow people in a video with a bottom-up model, too: run it on the part of the frame where they are. Top-down models "
+        "always follow."
+    )
     parser.add_argument("--follow", action="store_true", help=about)
 
 

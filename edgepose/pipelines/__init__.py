@@ -68,9 +68,7 @@ class Options:
         if every is not None and (not isinstance(every, (int, np.integer)) or isinstance(every, bool) or every < 1):
             raise InputError(f"detect_every is {every!r}; expected a whole number of frames from 1, or None for half a second")
         if self.follow and every == 1:
-            raise InputError(
-                "follow given, but with detect_every 1 people are looked for in every frame anew; leave one of them out"
-            )
+            raise InputError("follow given, but with detect_every 1 people are looked for in every frame anew; leave one out")
 
 
 def make_pipeline(opened: Opened, options: Options, open_detector: OpenDetector) -> Pipeline:
@@ -117,8 +115,8 @@ def _refuse_unused(options: Options, model: Model, decoder: Any) -> None:
         used.add("detect_every")
     elif options.detect_every is not None:
         raise InputError(
-            f"detect_every given, but {model.name} is bottom-up and looks at the whole frame each time; leave it out, or let it "
-            "follow people, too"
+            f"detect_every given, but {model.name} is bottom-up and looks at the whole frame each time; leave it out, or give "
+            "follow, too"
         )
     if model.task == "top-down":
         used |= {"detector", "batch_size"}

@@ -6,8 +6,8 @@ import numpy as np
 
 from edgepose.arrays import Double, Image, Ints
 
-# Of each frame, pixels on a grid are looked at, and their colours counted in 4 x 4 x 4 kinds. Such a histogram hardly changes as
-# a camera moves, but does with the scene. Both bounds were chosen on the clips of benchmarks/following.py.
+# Of each frame, pixels on a grid are looked at, and their colours counted in 4 x 4 x 4 kinds. Such a histogram hardly changes
+# as a camera moves, but does with the scene. Both bounds were chosen on the clips of benchmarks/following.py.
 GRID = (36, 64)
 LEAST_CHANGE = 0.25  # of the pixels: their share that changed its kind
 TIMES_USUAL = 3.0  # a cut changes so many times as much as the frames before it did

@@ -133,7 +133,7 @@ def boxes_around(poses: Poses) -> Float:
 
 
 def boxes_of_bodies(keypoints: Float) -> Float:
-    """Boxes (N, 4) around people with COCO's `keypoints` (N, 17, 2), NaN where not found, `MIN_FOUND` of each found at least."""
+    """Boxes (N, 4) around people with COCO's `keypoints` (N, 17, 2), NaN where not found; `MIN_FOUND` of each are."""
     found = ~np.isnan(keypoints[..., 0])
     # Points as complex numbers: to turn and to scale is to multiply, and to mirror is to conjugate.
     points = np.where(found, keypoints[..., 0] + 1j * keypoints[..., 1], 0)

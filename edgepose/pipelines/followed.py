@@ -50,7 +50,7 @@ class Look:
         new: (R,) who comes from a detection, and is not followed yet.
         after_cut: The frame begins another scene, by its colours.
         decoded: R people, once the network is done.
-        confidence: (R,) of these people: the mean score of all keypoints within the picture, as a detection is of an older frame.
+        confidence: (R,) of these people: the mean score of all keypoints; a detection is of an older frame.
         shown: Those rows of them that are people, each once, best first; (0,) before.
     """
 

@@ -134,7 +134,7 @@ class Follower:
             self._detect(frame, started.look)
 
     def report(self, started: _Started) -> tuple[Frame, Poses, Ints]:
-        """The frame, the people found in it, best first, and the number of each, which lasts for as long as they are followed."""
+        """The frame, the people in it, best first, and the number of each, which lasts for as long as they are followed."""
         look, decoded = started.look, started.look.decoded
         assert decoded is not None
         shown = look.shown

@@ -62,10 +62,8 @@ class WindowedFrames:
         if is_due:
             self._whole, self._is_known = frame.index, False
         window = self._window(*size) if self._is_known and size == self._size else None
-        if window is None:
-            started = self._pipeline.start(frame.image)
-        else:
-            started = self._pipeline.start_in(frame.image, window)
+        pipeline = self._pipeline
+        started = pipeline.start(frame.image) if window is None else pipeline.start_in(frame.image, window)
         return Started(partial(self._finish, started, size, is_due), started.wait)
 
     def _finish(self, started: Started, size: tuple[int, int], looks_for_others: bool) -> Poses:
@@ -89,19 +87,17 @@ class WindowedFrames:
                     self._ready[window.shape] = self._executor.submit(self._pipeline.prepare, window.shape)
                 elif ready.done():
                     ready.result()
-                    corner = np.clip(
-                        (low + high - (window.width, window.height)) / 2, 0, (width - window.width, height - window.height)
-                    )
-                    return window.at(round(float(corner[0])), round(float(corner[1])))
+                    middle, room = (low + high) / 2, (width - window.width, height - window.height)
+                    left, top = np.clip(middle - (window.width / 2, window.height / 2), 0, room).tolist()
+                    return window.at(round(left), round(top))
         return None
 
     def _extent(self, height: int, width: int) -> tuple[Float, Float]:
         """The corners of the box around everybody, with the margin, within the frame."""
         margin = MARGIN * (self._boxes[:, 2:] - self._boxes[:, :2]).max(axis=1, keepdims=True)
+        low, high = (self._boxes[:, :2] - margin).min(axis=0), (self._boxes[:, 2:] + margin).max(axis=0)
         size = np.array((width, height), np.float32)
-        return np.clip((self._boxes[:, :2] - margin).min(axis=0), 0, size), np.clip(
-            (self._boxes[:, 2:] + margin).max(axis=0), 0, size
-        )
+        return np.clip(low, 0, size), np.clip(high, 0, size)
 
 
 def windows(shape: tuple[int, int], height: int, width: int, multiple: int) -> list[Window]:

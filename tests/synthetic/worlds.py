@@ -101,10 +101,7 @@ class AtOnce(Executor):
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:  # type: ignore[override]
         future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments, **options))
-        except Exception as error:
-            future.set_exception(error)
+        _settle(future, lambda: function(*arguments, **options))
         return future
 
 
@@ -126,13 +123,17 @@ class ByHand(Executor):
     def run(self) -> None:
         """End all tasks that wait."""
         for future, task in self.waiting:
-            try:
-                future.set_result(task())
-            except Exception as error:
-                future.set_exception(error)
+            _settle(future, task)
         self.waiting.clear()
 
 
 def shown(results: Iterator[tuple[Frame, Any, Any]]) -> list[tuple[int, Sequence[int]]]:
     """The number of each frame, and the sorted numbers of the people in it."""
     return [(frame.index, sorted(keys.tolist())) for frame, _, keys in results]
+
+
+def _settle(future: Future[Any], task: Callable[[], Any]) -> None:
+    try:
+        future.set_result(task())
+    except Exception as error:
+        future.set_exception(error)
