@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import tiny_models
 from numpy.typing import NDArray
+from pictures import write_video
 from synthetic.worlds import AtOnce, ByHand, World, around, frames, picture, shown, standing
 
 import edgepose
@@ -552,3 +555,32 @@ def test_keys_are_stronger_than_places_and_places_stronger_than_nothing() -> Non
     assert ids(at(300, 100), 0.3, None) == [2, 1]
     assert ids(at(100, 300), 0.4, [7, 8]) == [1, 2]  # Numbers that are not remembered.
     assert ids(at(100, 300), 0.5, [8, 7]) == [2, 1]  # The caller knows who is who.
+
+
+# The command line.
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "edgepose", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_command_follows_and_refuses_what_it_cannot(tmp_path: Path, top_down: Path) -> None:
+    clip = write_video(tmp_path / "clip.avi", 12)
+    model = tiny_models.save(tmp_path)
+    for options in (["--model", top_down, "--detector", model], ["--model", model, "--follow", "--detect-every", 4]):
+        done = command("run", clip, *options, "--track", "--json", tmp_path / "out.jsonl")
+        assert done.returncode == 0, done.stderr
+        assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 12
+    write_image(tmp_path / "photo.png", noise(0))
+    wrong: list[tuple[list[object], int, str]] = [
+        ([clip, "--model", top_down, "--detect-every", 0], 2, "'0' given; expected a whole number from 1"),
+        ([tmp_path / "photo.png", "--model", model, "--follow"], 1, "expected a video, or a camera, to follow people in"),
+        ([clip, "--model", model, "--detect-every", 3], 1, "detect_every given, but tiny is bottom-up"),
+        ([clip, "--model", model, "--follow", "--detect-every", 1], 1, "follow given, but with detect_every 1"),
+    ]
+    for arguments, status, message in wrong:
+        done = command("run", *arguments)
+        assert done.returncode == status
+        assert message in done.stderr

@@ -292,7 +292,7 @@ class FollowedPeople:
         height, width = self._size
         x, y = decoded.keypoints[..., 0], decoded.keypoints[..., 1]
         inside = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)  # Not so for NaN.
-        return np.where(inside, decoded.scores, np.float32(0)).mean(axis=1)
+        return np.asarray(np.where(inside, decoded.scores, np.float32(0)).mean(axis=1), np.float32)
 
     def _fits(self, row: Ints, keypoints: Float) -> Float:
         """(R,) how like the one who was expected each person is; 1 for those who may be new."""
