@@ -168,9 +168,8 @@ def mediapipe(python: str | None, images: list[Image], folder: Path) -> dict[str
 
 def windows() -> dict[str, Any]:
     """Frames a second of the bottom-up default, of one person of a third of the height, following and not."""
-    small = frame_of(3)[:, 426:853]
     still = np.full((720, 1280, 3), 114, np.uint8)
-    still[400 : 400 + 240, 500 : 500 + 240] = small[480:720, 90:330]
+    still[400:656, 500:756] = frame_of(5)[464:, :256]  # One of five astronauts.
     images = [np.roll(still, round(40 * np.sin(2 * np.pi * n / TURN)), axis=1) for n in range(TURN)]
     follows, whole = (Runner(edgepose.PoseEstimator("default", follow=follow), images) for follow in (True, False))
     for runner in (follows, whole):
