@@ -190,8 +190,8 @@ class _BareNetwork:
             raise InputError(
                 f"{estimator.model.name} does not run on OpenVINO; expected a model that does, such as the default"
             )
-        is_whole = isinstance(pipeline, BottomUp)
-        shape = (1, *(pipeline.input_shape(frame_height, frame_width) if is_whole else pipeline.crop_size))
+        size = pipeline.crop_size if isinstance(pipeline, TopDown) else pipeline.input_shape(frame_height, frame_width)
+        shape = (1, *size)
         compiled = engine.compiled(shape)
         requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.description = f"{engine.device}, input {shape[2]}x{shape[1]}, {requests} request{'s' * (requests != 1)} at a time"

@@ -203,8 +203,9 @@ class Follower:
     def _boxes(self, detection: _Detection) -> Float:
         """(N, 5) boxes of a detection that is done, which is not under way any more."""
         self._detection = None
+        height, width = detection.shape[:2]
         try:
-            return checked_boxes(detection.boxes.result(), *detection.shape[:2], "boxes of the detector")
+            return checked_boxes(detection.boxes.result(), height, width, "boxes of the detector")
         except EdgePoseError as error:
             error.args = (f"frame {detection.number}: {error}",)
             raise

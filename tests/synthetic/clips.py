@@ -156,8 +156,9 @@ def joined(clips: Sequence[Clip]) -> Clip:
 
 def content(clip: Clip, every: int = 1) -> dict[str, Any]:
     """The annotations of a clip in COCO's format, for `edgepose.evaluation.run_cocoeval`; of each `every`-th frame."""
-    images = [{"id": number, "file_name": f"{number}.jpg"} for number in range(0, len(clip.images), every)]
-    people = [{**person, "image_id": image["id"]} for image in images for person in clip.annotations[image["id"]]]
+    numbers = range(0, len(clip.images), every)
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in numbers]
+    people = [{**person, "image_id": number} for number in numbers for person in clip.annotations[number]]
     annotations = [{**person, "id": number} for number, person in enumerate(people, 1)]
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
