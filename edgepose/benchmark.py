@@ -11,8 +11,9 @@ import itertools
 import platform
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,16 @@ from edgepose.drawing import draw_poses
 from edgepose.engines.openvino import OpenVINOEngine
 from edgepose.errors import InputError
 from edgepose.estimator import PoseEstimator
+from edgepose.media.images import sample_photo
 from edgepose.media.sources import Frame, Source, open_source
+from edgepose.pipelines import Pipeline
 from edgepose.pipelines.bottom_up import BottomUp
+from edgepose.pipelines.detection import Detector
+from edgepose.pipelines.following import Follower
+from edgepose.pipelines.scheduling import Started
+from edgepose.pipelines.top_down import TopDown
+from edgepose.pipelines.windows import WindowedFrames
+from edgepose.poses import Poses
 from edgepose.tracking import Tracker
 
 # A turn is this long, of the bare network; shorter ones would measure their own beginnings and ends.
@@ -48,9 +57,10 @@ class Benchmark:
 
     Attributes:
         end_to_end_fps: Frames a second from the source to people drawn and tracked.
-        network_fps: Runs a second of the bare network.
+        network_fps: Frames a second of the bare network: its runs a second; of a top-down model, by the people in a frame.
         peak_memory_mb: Most memory that the process had up to then, in megabytes; None where the system does not tell.
-        stages: Milliseconds of each stage, (M,) frames, one frame at a time and with nothing beside it.
+        stages: Milliseconds of each stage, (M,) frames, one frame at a time and with nothing beside it. "detect", of a top-down
+            model's detector, has those frames alone in which it ran.
         model: Its name.
         machine: Processor, system, device, and versions of the packages that do the work.
     """
@@ -63,16 +73,23 @@ class Benchmark:
     machine: dict[str, str]
 
     @property
+    def detections(self) -> tuple[int, int] | None:
+        """In how many frames a detector ran, and of how many; None for a model that has none."""
+        return (len(self.stages["detect"]), len(self.stages["read"])) if "detect" in self.stages else None
+
+    @property
     def ratio(self) -> float:
         """The rate end to end as a part of the bare network's rate."""
         return self.end_to_end_fps / self.network_fps
 
     def quantiles(self, stage: str) -> list[float]:
         """Milliseconds of a stage that half of the frames, 90 % and 99 % of them take at most."""
-        return [float(value) for value in np.quantile(self.stages[stage], (0.5, 0.9, 0.99))]
+        times = self.stages[stage]
+        return [float(value) for value in np.quantile(times, (0.5, 0.9, 0.99))] if len(times) else [0.0] * 3
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, for JSON."""
+        ran = {} if self.detections is None else {"detections": dict(zip(("runs", "frames"), self.detections, strict=True))}
         return {
             "model": self.model,
             "end_to_end_fps": round(self.end_to_end_fps, 2),
@@ -83,6 +100,7 @@ class Benchmark:
                 name: {f"p{p}_ms": round(value, 3) for p, value in zip((50, 90, 99), self.quantiles(name), strict=True)}
                 for name in self.stages
             },
+            **ran,
             "machine": self.machine,
         }
 
@@ -91,17 +109,20 @@ def benchmark(estimator: PoseEstimator, source: str | Path | Sequence[Image] | N
     """Measure `estimator` over the frames of a source.
 
     Args:
-        estimator: A bottom-up model on OpenVINO.
-        source: A video, a folder, or images (H, W, 3) uint8 BGR, begun again where it ends; None: `synthetic_frames`.
+        estimator: A model on OpenVINO.
+        source: A video, a folder, or images (H, W, 3) uint8 BGR, begun again where it ends. None: `synthetic_frames`, or
+            `portrait_frames` for a top-down model, whose work is people.
         frames: How many to measure end to end; as many runs of the bare network; and a third of it for the stages.
 
     Raises:
-        InputError: The model is of another kind, or the source is live or has no frames.
+        InputError: The model runs elsewhere; or the source is live, has no frames, or nobody in it for a top-down model.
         SourceError: The source cannot be read.
     """
     if frames < 1:
         raise InputError(f"frames is {frames}; expected 1 or more")
-    open_frames = partial(open_source, synthetic_frames() if source is None else source)
+    if source is None:
+        source = portrait_frames() if isinstance(estimator.pipeline, TopDown) else synthetic_frames()
+    open_frames = partial(open_source, source)
     with open_frames(read_ahead=False) as opened:
         if opened.is_live:
             raise InputError(f"{opened.name} is live and would be what is measured; expected a video, or no source at all")
@@ -111,8 +132,8 @@ def benchmark(estimator: PoseEstimator, source: str | Path | Sequence[Image] | N
     bare = _BareNetwork(estimator, *first.image.shape[:2])
     turn = int(np.clip(bare.run(MIN_TURN_FRAMES)[0] * TURN_S, MIN_TURN_FRAMES, frames))
     bare_s = whole_s = 0.0
-    measured = 0
-    with closing(_people_drawn(estimator, open_frames)) as drawn:
+    measured = people = 0
+    with closing(_people_drawn(estimator, open_frames, opened.fps)) as drawn:
         for _ in itertools.islice(drawn, MIN_TURN_FRAMES):
             pass  # Compiles, and fills the caches.
         while measured < frames:
@@ -121,11 +142,17 @@ def benchmark(estimator: PoseEstimator, source: str | Path | Sequence[Image] | N
             for _ in itertools.islice(drawn, SETTLING_FRAMES):
                 pass
             started = time.perf_counter()
-            for _ in itertools.islice(drawn, count):
-                pass
+            people += sum(itertools.islice(drawn, count))
             whole_s += time.perf_counter() - started
             measured += count
-    stages = time_stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3))
+    if isinstance(estimator.pipeline, TopDown):
+        if not people:
+            raise InputError(
+                f"{opened.name}: {estimator.model.name} finds nobody in it; expected people, whom a top-down model is for"
+            )
+        bare_s *= people / measured
+    every = estimator.interval(Source("benchmark", "video", iter(()), fps=opened.fps))
+    stages = time_stages(estimator, partial(open_frames, read_ahead=False), max(1, frames // 3), every)
     machine = {
         "processor": processor(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -144,14 +171,27 @@ def synthetic_frames(count: int = 60, *, height: int = 720, width: int = 1280) -
     return [wide[:, index * width // count :][:, :width] for index in range(count)]
 
 
+def portrait_frames(count: int = 60, *, height: int = 720, width: int = 1280) -> list[Image]:
+    """Frames (H, W, 3) to measure a top-down model with where there is no video: somebody on grey, who moves to and fro."""
+    portrait = np.asarray(cv2.resize(sample_photo("demo"), (height, height), interpolation=cv2.INTER_AREA), np.uint8)
+    frames = np.full((count, height, width, 3), 114, np.uint8)
+    for index, frame in enumerate(frames):
+        left = round((width - height) * (0.5 + 0.3 * np.sin(2 * np.pi * index / count)))
+        frame[:, left : left + height] = portrait
+    return list(frames)
+
+
 class _BareNetwork:
     """The network of an estimator alone, in a queue that is never empty."""
 
     def __init__(self, estimator: PoseEstimator, frame_height: int, frame_width: int) -> None:
         pipeline, engine = estimator.pipeline, estimator.engine
-        if not (isinstance(pipeline, BottomUp) and isinstance(engine, OpenVINOEngine)):
-            raise InputError(f"{estimator.model.name} is no bottom-up model on OpenVINO; expected one, such as the default")
-        shape = (1, *pipeline.input_shape(frame_height, frame_width))
+        if not (isinstance(pipeline, (BottomUp, TopDown)) and isinstance(engine, OpenVINOEngine)):
+            raise InputError(
+                f"{estimator.model.name} does not run on OpenVINO; expected a model that does, such as the default"
+            )
+        size = pipeline.crop_size if isinstance(pipeline, TopDown) else pipeline.input_shape(frame_height, frame_width)
+        shape = (1, *size)
         compiled = engine.compiled(shape)
         requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.description = f"{engine.device}, input {shape[2]}x{shape[1]}, {requests} request{'s' * (requests != 1)} at a time"
@@ -184,21 +224,34 @@ def repeated(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
                 return
 
 
-def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source]) -> Generator[Image, None, None]:
-    """Annotated pictures, made as `edgepose run --track --save` makes them."""
+def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source], fps: float | None) -> Generator[int, None, None]:
+    """How many people are in each frame, when it has been annotated as `edgepose run --track --save` does it."""
     frames = repeated(open_frames)
-    source = Source("benchmark", "video", frames, release=frames.close)
+    source = Source("benchmark", "video", frames, fps=fps, release=frames.close)
     with closing(estimator.stream(source, track=True)) as results:
         for frame in results:
-            yield draw_poses(frame.image, frame.poses)
+            draw_poses(frame.image, frame.poses)
+            yield len(frame.poses)
 
 
-def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int) -> dict[str, Double]:
-    """Milliseconds of each stage (M,), one frame after the other."""
+def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], count: int, every: int = 1) -> dict[str, Double]:
+    """Milliseconds of each stage (M,), one frame after the other.
+
+    Args:
+        estimator: Finds the people.
+        open_frames: Opens the source, whenever its frames are used up.
+        count: M, the number of frames.
+        every: Frames from one detection to the next; 1: nobody is followed.
+    """
     tracker = Tracker()
     times: list[list[float]] = []
-    with closing(repeated(open_frames)) as frames:
-        for _ in range(count + 1):
+    with ExitStack() as stack:
+        frames = stack.enter_context(closing(repeated(open_frames)))
+        start = stack.enter_context(_starting(estimator, every))
+        detections = stack.enter_context(_timed_detector(estimator.pipeline))
+        for number in range(count + 1):
+            if number == 1:
+                detections.clear()  # The first frame opens the source and the detector, and fills caches.
             clock = [time.perf_counter()]
 
             def done(clock: list[float] = clock) -> None:
@@ -206,19 +259,88 @@ def time_stages(estimator: PoseEstimator, open_frames: Callable[[], Source], cou
 
             frame = next(frames)
             done()
-            (started,) = estimator.start([frame.image])
+            detected = [sum(detections)]
+            started = start(frame)
             done()
+            detected.append(sum(detections))
             started.wait()
             done()
             poses = started.result()
             done()
+            detected.append(sum(detections))
             poses = tracker.update(poses, frame.timestamp)
             done()
             draw_poses(frame.image, poses)
             done()
             times.append([1000 * (b - a) for a, b in itertools.pairwise(clock)])
-    table = np.array(times[1:])  # The first frame opens the source and fills caches.
-    return {name: table[:, column] for column, name in enumerate(STAGES)}
+            # Detection is a stage of its own: it is asked for as a frame is started, or as its people are known.
+            times[-1][1] -= detected[1] - detected[0]
+            times[-1][3] -= detected[2] - detected[1]
+    table = np.array(times[1:])
+    stages = {name: table[:, column] for column, name in enumerate(STAGES)}
+    if isinstance(estimator.pipeline, TopDown):
+        stages["detect"] = np.array(detections)
+    return stages
+
+
+@contextmanager
+def _starting(estimator: PoseEstimator, every: int) -> Iterator[Callable[[Frame], Started]]:
+    """A function that starts the network on a frame, as `PoseEstimator.stream` does it where detections are so far apart."""
+    pipeline = estimator.pipeline
+    if every > 1 and isinstance(pipeline, TopDown):
+        with closing(Follower(pipeline, every, executor=AtOnce())) as follower:
+
+            def start(frame: Frame) -> Started:
+                started = follower.start(frame)
+
+                def finish() -> Poses:
+                    follower.finish(started)
+                    return follower.report(started)[1]
+
+                return Started(finish, started.people)
+
+            yield start
+    elif every > 1 and isinstance(pipeline, BottomUp):
+        with closing(WindowedFrames(pipeline, every, executor=AtOnce())) as windowed:
+            yield lambda frame: windowed.start([frame])[0]
+    else:
+        yield lambda frame: estimator.start([frame.image])[0]
+
+
+class AtOnce(Executor):
+    """Runs everything in the calling thread, so that its time can be told from that of the rest."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Run it; the result is there when this returns."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def _timed_detector(pipeline: Pipeline) -> Iterator[list[float]]:
+    """The milliseconds of each run of a top-down pipeline's detector."""
+    runs: list[float] = []
+    if not isinstance(pipeline, TopDown):
+        yield runs
+        return
+    detectors = pipeline.detector, pipeline.detector_beside
+
+    def timed(detector: Detector, image: Image) -> Any:
+        started = time.perf_counter()
+        try:
+            return detector(image)
+        finally:
+            runs.append(1000 * (time.perf_counter() - started))
+
+    pipeline.detector, pipeline.detector_beside = (partial(timed, detector) for detector in detectors)
+    try:
+        yield runs
+    finally:
+        pipeline.detector, pipeline.detector_beside = detectors
 
 
 def _peak_memory_mb() -> float | None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepose import arguments
-from edgepose.arrays import Image
+from edgepose.arrays import Image, Ints
 from edgepose.errors import InputError
 from edgepose.loading import Backend, open_detector, open_model
 from edgepose.media.images import check_image
 from edgepose.media.sources import Frame, Source, open_source
 from edgepose.pipelines import Options, make_pipeline
+from edgepose.pipelines.bottom_up import BottomUp
 from edgepose.pipelines.detection import Detector
+from edgepose.pipelines.following import MAX_GAP_S, Follower, detection_interval, follow
 from edgepose.pipelines.scheduling import Started, freshest, in_order
+from edgepose.pipelines.top_down import TopDown
+from edgepose.pipelines.windows import WindowedFrames
 from edgepose.poses import Poses
 from edgepose.tracking import Tracker
 
@@ -76,6 +81,10 @@ class PoseEstimator:
         batch_size: Crops that go through a top-down network together at most. None: 1 with OpenVINO, 32 with PyTorch.
         refinement: How a top-down model places a keypoint between the cells of its map: "quarter" (None, too) or "dark".
         flip_test: Run a top-down model on the mirrored crops, too: somewhat more accurate, at twice the time.
+        follow: Let a bottom-up model follow people in videos, too: `stream` runs it on the part of a frame where people are,
+            and on the whole frame every `detect_every` frames. Top-down models always follow.
+        detect_every: Frames from one detection to the next, in the videos that `stream` follows people in; 1 looks for people
+            in every frame, and follows nobody. None: half a second's, or 15 where the source does not say its rate.
 
     Raises:
         InputError: An argument is out of range, or is one of a top-down model and this one is bottom-up.
@@ -103,6 +112,8 @@ class PoseEstimator:
         batch_size: int | None = None,
         refinement: Refinement | None = None,
         flip_test: bool = False,
+        follow: bool = False,
+        detect_every: int | None = None,
     ) -> None:
         input_size = arguments.size("input_size", input_size)
         min_score, min_confidence = arguments.share("min_score", min_score), arguments.share("min_confidence", min_confidence)
@@ -112,13 +123,18 @@ class PoseEstimator:
             expected = "the name or the file of a model, a function from an image to boxes, or None"
             detector = arguments.name_or_path("detector", detector, expected)
         flip_test = arguments.switch("flip_test", flip_test)
-        options = Options(input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test)
+        follow, detect_every = arguments.switch("follow", follow), arguments.whole("detect_every", detect_every)
+        options = Options(
+            input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test, follow, detect_every
+        )
         opened = open_model(
             model, device=device, backend=backend, threads=threads, streams=streams, hint=hint, precision=precision
         )
         self.model = opened.model
         self.engine = opened.engine
         self.input_size = self.model.size[0] if input_size is None else input_size
+        self.detect_every = detect_every
+        self._follow = follow
         self.min_score = self.model.min_score if min_score is None else min_score
         self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
         self.pipeline = make_pipeline(opened, options, partial(open_detector, threads=threads))
@@ -154,6 +170,10 @@ class PoseEstimator:
         A frame is decoded while the network runs on the next. Of what is live, cameras and network streams, only the newest
         frame is taken, and the rest is counted in `Source.dropped`.
 
+        In videos and what is live, a top-down model follows people from frame to frame: it looks for them where they were, and
+        the detector looks for others beside it, every `detect_every` frames. Pictures have nothing to do with each other, and
+        are looked at one by one; so are arrays, unless `detect_every` or `follow` was given.
+
         Args:
             source: What to read; see `edgepose.media.sources.open_source`.
             track: Give people identities that last from frame to frame.
@@ -161,17 +181,55 @@ class PoseEstimator:
 
         Raises:
             SourceError: The source cannot be opened or read.
+            InputError: People are to be followed, in pictures.
+            ModelError: The detector has failed; the message begins with the number of the frame.
         """
-        tracker = Tracker(smooth=smooth) if track or smooth else None
+        are_arrays = not isinstance(source, (Source, str, int, Path))
         with source if isinstance(source, Source) else open_source(source) as frames:
-            if frames.is_live:
-                results = freshest(frames, self._start_frames, self._requests)
-            else:
-                results = in_order(frames, self._start_frames, self._requests, self._together)
-            for frame, poses in results:
+            every = self.interval(frames, are_arrays=are_arrays)
+            gap = {} if every == 1 else {"max_gap_s": MAX_GAP_S}
+            tracker = Tracker(smooth=smooth, **gap) if track or smooth else None
+            for frame, poses, keys in self._results(frames, every):
                 if tracker is not None:
-                    poses = tracker.update(poses, frame.timestamp)
+                    poses = tracker.update(poses, frame.timestamp, keys)
                 yield EstimatedFrame(frame.image, frame.index, frame.timestamp, frame.path, poses, received=frame.received)
+
+    def interval(self, frames: Source, *, are_arrays: bool = False) -> int:
+        """Frames from one detection to the next, in a source; 1 where nobody is followed.
+
+        Args:
+            frames: The source.
+            are_arrays: It was made of a caller's arrays.
+
+        Raises:
+            InputError: People in pictures are to be followed.
+        """
+        is_wanted = self._follow or self.detect_every is not None
+        if frames.kind == "images" and not (are_arrays and is_wanted):
+            if self._follow:
+                raise InputError(
+                    f"{frames.name}: pictures; expected a video, or a camera, to follow people in: leave follow out"
+                )
+            return 1
+        if not (self._follow or isinstance(self.pipeline, TopDown)):
+            return 1
+        return detection_interval(frames.fps) if self.detect_every is None else int(self.detect_every)
+
+    def _results(self, frames: Source, every: int) -> Iterator[tuple[Frame, Poses, Ints | None]]:
+        """Each frame with its people, and the numbers of those who are followed one by one."""
+        if every > 1 and isinstance(self.pipeline, TopDown):
+            yield from follow(frames, Follower(self.pipeline, every, is_live=frames.is_live), self._requests)
+            return
+        with ExitStack() as stack:
+            start = self._start_frames
+            if every > 1 and isinstance(self.pipeline, BottomUp):
+                start = stack.enter_context(closing(WindowedFrames(self.pipeline, every))).start
+            if frames.is_live:
+                results = freshest(frames, start, self._requests)
+            else:
+                results = in_order(frames, start, self._requests, self._together)
+            for frame, poses in results:
+                yield frame, poses, None
 
     def start(self, images: Sequence[Image]) -> list[Started]:
         """Start the network on `images`; call what is returned for each, for the people in it.

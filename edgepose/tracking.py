@@ -40,6 +40,7 @@ class _Tracks:
     """The state of M people who were seen before. The last row is nobody, so that index -1 stands for an unknown person."""
 
     ids: Ints  # (M,)
+    keys: Ints  # (M,) of who gave them to `Tracker.update`; 0 where nobody did
     position: Float  # (M, K, 2) of each keypoint when it was last seen, NaN where never
     seen: Clock  # (M, K) when that was, by a clock that is 0 now; minus infinity where never
     velocity: Float  # (M, 2) pixels a second, of the whole person
@@ -52,7 +53,8 @@ class _Tracks:
         place = np.full((1, keypoints, 2), np.nan, np.float32)
         still = np.zeros((1, keypoints, 2), np.float32)
         never = np.full((1, keypoints), -np.inf)
-        return cls(np.zeros(1, np.int64), place, never, np.zeros((1, 2), np.float32), np.ones(1, np.float32), place, still)
+        nobody, one = np.zeros(1, np.int64), np.ones(1, np.float32)
+        return cls(nobody, nobody, place, never, np.zeros((1, 2), np.float32), one, place, still)
 
     def __getitem__(self, index: NDArray[np.integer] | slice) -> _Tracks:
         return _Tracks(*(array[index] for array in vars(self).values()))
@@ -107,12 +109,14 @@ class Tracker:
         self._timestamp: float | None = None
         _warm_up()
 
-    def update(self, poses: Poses, timestamp: float) -> Poses:
+    def update(self, poses: Poses, timestamp: float, keys: Ints | None = None) -> Poses:
         """The people of the next frame with their identities.
 
         Args:
             poses: N people, all frames with the same skeleton.
             timestamp: Seconds, from any start. One that is not after the last counts as 1/30 s after it.
+            keys: (N,) numbers above 0 by which the caller knows people from frame to frame: whoever comes with a number that is
+                remembered is that person, wherever they are. Others are known by their place; None: all are.
 
         Returns:
             The same people in the same order, with `ids`, and smoothed if asked for.
@@ -129,12 +133,15 @@ class Tracker:
                 "convert them, or use another tracker"
             )
         # Time counts from this frame on, so that it is as exact after years, or after a jump, as in the first second.
-        elapsed, now = self._elapsed(timestamp), 0.0
+        elapsed, now = elapsed_s(self._timestamp, timestamp), 0.0
+        self._timestamp = float(timestamp)
         self._tracks.seen -= elapsed
         # People in the previous frame are always remembered, however long ago it was: a slow source is no gap.
         tracks = _remembered(self._tracks, -max(elapsed, self.max_gap_s))
-        match = self._match(tracks, poses, now)
+        keys = np.zeros(len(poses), np.int64) if keys is None else keys
+        match = self._match(tracks, poses, now, _known(tracks.keys[:-1], keys))
         people = tracks[match]
+        people.keys = keys
         unknown = np.flatnonzero(match < 0)
         people.ids[unknown] = np.arange(self._known + 1, self._known + 1 + len(unknown))
         self._known += len(unknown)
@@ -150,45 +157,57 @@ class Tracker:
         found = (poses.scores > 0)[..., None]
         return replace(poses, ids=people.ids, keypoints=np.where(found, people.smoothed, np.float32(np.nan)))
 
-    def _elapsed(self, timestamp: float) -> float:
-        """Seconds since the previous frame, always above 0."""
-        try:
-            now = float(timestamp)
-        except OverflowError:  # An integer beyond all floats.
-            now = math.inf
-        if not math.isfinite(now):
-            raise InputError(f"the time stamp is {now}; expected finite seconds")
-        last, self._timestamp = self._timestamp, now
-        if last is None or now - last < SHORTEST_STEP_S:
-            return STANDSTILL_S
-        return min(now - last, LONGEST_STEP_S)
-
-    def _match(self, tracks: _Tracks, poses: Poses, now: float) -> Ints:
-        """(N,) row of `tracks` for each person, -1 for those not known.
+    def _match(self, tracks: _Tracks, poses: Poses, now: float, known: Ints) -> Ints:
+        """(N,) row of `tracks` for each person, -1 for those not known; those of `known` (N,) stay as they are.
 
         The second try, for the people left by the first, allows larger distances: it finds people who were seen once only,
         whose velocity is unknown, and those who ran or turned at a low frame rate. It does not change the first's matches.
         """
         sigmas = np.array(poses.skeleton.sigmas, np.float32)
         sizes = areas(poses.keypoints)
-        match = np.full(len(poses), -1, np.int64)
+        match = known.copy()
         for slack in SLACKS_PER_S:
             free = _others(match, len(tracks.ids) - 1)
             people = np.flatnonzero(match < 0)
             if len(free) == 0 or len(people) == 0:
                 break
-            known = tracks[free]
-            expected = (known.position, known.seen, known.velocity, known.area)
+            others = tracks[free]
+            expected = (others.position, others.seen, others.velocity, others.area)
             similarity, certainty = oks_in_motion(*expected, poses.keypoints[people], sigmas, now, slack)
             # Size tells apart people at the same place, one behind the other; but it also shrinks as limbs go out of sight.
             # So it counts in the choice between people, not in whether they match at all.
-            resemblance = np.exp(-np.square(np.log(sizes[people] / known.area[:, None])))
+            resemblance = np.exp(-np.square(np.log(sizes[people] / others.area[:, None])))
             value = np.where(similarity >= self.min_oks, certainty * resemblance, np.float32(0))
             column = assign(-value)
             pairs = np.flatnonzero(column >= 0)
             pairs = pairs[value[pairs, column[pairs]] > 0]
             match[people[column[pairs]]] = free[pairs]
         return match
+
+
+def elapsed_s(last: float | None, timestamp: float) -> float:
+    """Seconds from the time stamp `last`, of the frame before, to `timestamp`: always above 0. None: there was no frame before.
+
+    Raises:
+        InputError: The time stamp is not finite.
+    """
+    try:
+        now = float(timestamp)
+    except OverflowError:  # An integer beyond all floats.
+        now = math.inf
+    if not math.isfinite(now):
+        raise InputError(f"the time stamp is {now}; expected finite seconds")
+    if last is None or now - last < SHORTEST_STEP_S:
+        return STANDSTILL_S
+    return min(now - last, LONGEST_STEP_S)
+
+
+def _known(remembered: Ints, keys: Ints) -> Ints:
+    """(N,) row of the person with each of `keys` (N,) among those `remembered` (M,), -1 for nobody; 0 is nobody's key."""
+    rows = np.full(len(keys), -1, np.int64)
+    person, row = np.nonzero((keys[:, None] == remembered) & (keys[:, None] > 0))
+    rows[person] = row
+    return rows
 
 
 def _others(taken: Ints, count: int) -> Ints:

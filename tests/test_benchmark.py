@@ -4,6 +4,7 @@ import itertools
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +151,66 @@ def test_the_webcam_demo_says_what_is_wrong(models_in_reach: Path, capsys: pytes
     assert len(demo.read_text().splitlines()) < 60
     assert runpy.run_path(str(demo))["main"]("57") == 1
     assert "camera 57 cannot be opened" in capsys.readouterr().err
+
+
+@pytest.fixture
+def top_down(tmp_path: Path) -> Path:
+    (tmp_path / "top_down").mkdir()
+    return tiny_models.save(tmp_path / "top_down", (17,), description=tiny_models.TOP_DOWN, stride=4)
+
+
+@pytest.mark.parametrize(("every", "most"), [(1, 10), (None, 9)])
+def test_the_detector_of_a_top_down_model_is_a_stage_of_its_own(
+    top_down: Path, tmp_path: Path, every: int | None, most: int
+) -> None:
+    video = write_video(tmp_path / "clip.avi", 7)
+    calls: list[int] = []
+
+    def detect(image: np.ndarray) -> list[list[float]]:
+        calls.append(1)
+        return [[5, 5, 40, 40], [20, 5, 60, 45]]
+
+    options: dict[str, Any] = {"detector": detect, "detect_every": every, "min_score": 0.0, "min_confidence": 0.0}
+    estimator = PoseEstimator(top_down, **options)
+    measured = benchmark(estimator, video, frames=30)
+    assert list(measured.stages) == [*STAGES, "detect"]
+    assert measured.detections is not None
+    assert measured.detections[1] == 10
+    assert (measured.detections[0] == most) if every == 1 else (0 <= measured.detections[0] <= most)
+    report = measured.to_dict()
+    assert report.keys() == KEYS | {"detections"}
+    assert report["detections"] == {"runs": measured.detections[0], "frames": 10}
+    assert list(report["stages"]["detect"]) == ["p50_ms", "p90_ms", "p99_ms"]
+    assert all((times >= 0).all() for times in measured.stages.values())
+    json.dumps(report, allow_nan=False)
+    assert f"in {measured.detections[0]} of 10 frames" in benchmark_table([measured])
+    assert estimator.pipeline.detector is detect  # type: ignore[attr-defined]
+
+
+def test_a_top_down_model_needs_people(top_down: Path) -> None:
+    estimator = PoseEstimator(top_down, detector=lambda image: [])
+    with pytest.raises(InputError, match="tiny finds nobody in it"):
+        benchmark(estimator, synthetic_frames(3, height=48, width=64), frames=10)
+
+
+def test_models_of_both_kinds_in_one_table(model: Path, top_down: Path) -> None:
+    frames = synthetic_frames(3, height=48, width=64)
+    people: dict[str, Any] = {"detector": lambda image: [[5, 5, 40, 40]], "min_score": 0.0, "min_confidence": 0.0}
+    figures = [
+        benchmark(PoseEstimator(model), frames, frames=10),
+        benchmark(PoseEstimator(top_down, **people), frames, frames=10),
+    ]
+    lines = benchmark_table(figures).splitlines()
+    assert next(line for line in lines if line.startswith("detect, ms")).split()[2] == "-"
+    assert next(line for line in lines if line.startswith("detector ran")).split()[2] == "-"
+
+
+def test_windows_are_measured(tmp_path: Path) -> None:
+    estimator = PoseEstimator(tiny_models.save(tmp_path), follow=True)
+    assert set(benchmark(estimator, write_video(tmp_path / "clip.avi", 7), frames=10).stages) == set(STAGES)
+
+
+def test_portraits_move() -> None:
+    frames = module.portrait_frames(5, height=80, width=120)
+    assert {frame.shape for frame in frames} == {(80, 120, 3)}
+    assert all((a != b).any() for a, b in itertools.pairwise(frames))

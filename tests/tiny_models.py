@@ -53,11 +53,16 @@ def network(channels: tuple[int, ...] = (19, 38), *, layout: str = "NCHW", input
 
 
 def save(
-    folder: Path, channels: tuple[int, ...] = (19, 38), *, description: str | None = DESCRIPTION, layout: str = "NCHW"
+    folder: Path,
+    channels: tuple[int, ...] = (19, 38),
+    *,
+    description: str | None = DESCRIPTION,
+    layout: str = "NCHW",
+    stride: int = 8,
 ) -> Path:
     """`network` as folder/tiny.xml, with a description beside it unless that is None."""
     path = folder / "tiny.xml"
-    ov.save_model(network(channels, layout=layout), path, compress_to_fp16=False)
+    ov.save_model(network(channels, layout=layout, stride=stride), path, compress_to_fp16=False)
     if description is not None:
         path.with_suffix(".yaml").write_text(description)
     return path

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edgepose.cli.options import add_estimator_options, make_estimator, spared_models, whole
+from edgepose.cli.options import add_estimator_options, add_following_options, make_estimator, spared_models, whole
 from edgepose.cli.tables import benchmark_table, check_figures, print_evaluation, progress_bar, write_figures
 from edgepose.process import lean_imports
 
@@ -21,6 +21,7 @@ def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     add("--source", metavar="SOURCE", help=about)
     add("--frames", type=whole(1), default=300, metavar="N", help="Measure N frames. The default is %(default)s.")
     add("--json", metavar="PATH", help=_JSON)
+    add_following_options(parser)
     add("--compare", nargs="+", metavar="MODEL", help="Measure each of these models, in place of --model.")
     add_estimator_options(parser)
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Arguments of `PoseEstimator` that options of the same name give.
 _ARGUMENTS = (
-    "batch_size", "detect_every", "detector", "device", "flip_test", "hint", "min_confidence", "min_score", "precision",
-    "threads",
+    "batch_size", "detect_every", "detector", "device", "flip_test", "follow", "hint", "min_confidence", "min_score",
+    "precision", "threads",
 )  # fmt: skip
 
 
@@ -40,6 +40,21 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add("--camera-fps", type=rate, metavar="FPS", help="Ask the camera for this many frames a second.")
     add("--track", action="store_true", help="Give people identities that last from frame to frame.")
     add("--smooth", action="store_true", help="Smooth the keypoints over time. This tracks people, too.")
+    add_following_options(parser)
+
+
+def add_following_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options about people who are followed from frame to frame of a video."""
+    about = (
+        "Look for people in the whole frame every N frames of a video, and follow them between; 1 looks in every frame. The "
+        "default is half a second."
+    )
+    parser.add_argument("--detect-every", type=whole(1), metavar="N", help=about)
+    about = (
+        "Follow people in a video with a bottom-up model, too: run it on the part of the frame where they are. Top-down models "
+        "always follow."
+    )
+    parser.add_argument("--follow", action="store_true", help=about)
 
 
 def add_estimator_options(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +163,8 @@ def make_estimator(
             detector=options.detector,
             batch_size=options.batch_size,
             flip_test=options.flip_test,
+            follow=getattr(options, "follow", False),
+            detect_every=getattr(options, "detect_every", None),
             min_score=min_score if options.min_score is None else options.min_score,
             min_confidence=min_confidence if options.min_confidence is None else options.min_confidence,
         )

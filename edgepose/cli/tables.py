@@ -116,14 +116,21 @@ def benchmark_table(benchmarks: Sequence[Benchmark]) -> str:
     rows.append(["bare network, FPS", *(f"{b.network_fps:.1f}" for b in benchmarks)])
     rows.append(["ratio", *(f"{b.ratio:.3f}" for b in benchmarks)])
     rows.append(["peak memory, MB", *("-" if b.peak_memory_mb is None else f"{b.peak_memory_mb:.0f}" for b in benchmarks)])
-    rows += [
-        [f"{stage}, ms", *(" / ".join(f"{value:.2f}" for value in b.quantiles(stage)) for b in benchmarks)]
-        for stage in benchmarks[0].stages
-    ]
+    stages = dict.fromkeys(stage for b in benchmarks for stage in b.stages)
+    rows += [[f"{stage}, ms", *(_stage(b, stage) for b in benchmarks)] for stage in stages]
+    if any(b.detections for b in benchmarks):
+        rows.append(
+            ["detector ran", *("in {} of {} frames".format(*b.detections) if b.detections else "-" for b in benchmarks)]
+        )
     devices = dict.fromkeys(b.machine["device"] for b in benchmarks)
     facts = {name: value for name, value in benchmarks[0].machine.items() if name != "device"}
     machine = [value if name in ("processor", "system") else f"{name} {value}" for name, value in facts.items()]
     return "\n".join([*aligned(rows), "stages: p50 / p90 / p99 of one frame at a time", *devices, ", ".join(machine)])
+
+
+def _stage(figures: Benchmark, stage: str) -> str:
+    """The quantiles of a stage, or a dash where the model has none, or it never ran."""
+    return " / ".join(f"{value:.2f}" for value in figures.quantiles(stage)) if len(figures.stages.get(stage, ())) else "-"
 
 
 def check_figures(path: str, files: Iterable[Path], models: Iterable[Path]) -> None:

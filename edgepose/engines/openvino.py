@@ -22,6 +22,7 @@ from edgepose.arrays import Float, Image
 from edgepose.engines import padded
 from edgepose.engines.openvino_core import compile_alone, core
 from edgepose.errors import DeviceError, InputError, ModelError
+from edgepose.once import Once
 from edgepose.zoo.decoders import DECODERS
 from edgepose.zoo.registry import Model, from_yaml
 
@@ -209,6 +210,7 @@ class OpenVINOEngine:
         self._lock = threading.Lock()
         # Each shape's compiled network with its idle requests (list.pop and list.append are atomic).
         self._compiled: OrderedDict[Shape, tuple[ov.CompiledModel, list[_Request]]] = OrderedDict()
+        self._compiling: dict[Shape, Once[ov.CompiledModel]] = {}
 
     def submit(self, batch: Image) -> Pending:
         """Start the network on `batch` (B, H, W, 3) uint8 BGR, which may be changed as soon as this returns.
@@ -245,13 +247,22 @@ class OpenVINOEngine:
 
     def _for_shape(self, shape: Shape) -> tuple[ov.CompiledModel, list[_Request]]:
         with self._lock:
-            entry = self._compiled.pop(shape, None)
-            if entry is None:
-                entry = (self._compile(shape), [])
+            if shape in self._compiled:
+                self._compiled.move_to_end(shape)
+                return self._compiled[shape]
+            compiling = self._compiling.setdefault(shape, Once(lambda: self._compile(shape)))
+        try:
+            # Outside the lock: while one thread compiles for a shape, others run what is compiled for other shapes.
+            compiled = compiling()
+        finally:
+            with self._lock:
+                self._compiling.pop(shape, None)
+        with self._lock:
+            if shape not in self._compiled:
                 while len(self._compiled) >= MAX_COMPILED_SHAPES:
                     self._compiled.popitem(last=False)
-            self._compiled[shape] = entry
-            return entry
+                self._compiled[shape] = compiled, []
+            return self._compiled[shape]
 
     def _compile(self, shape: Shape) -> ov.CompiledModel:
         batch, height, width = shape

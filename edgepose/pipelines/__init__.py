@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from edgepose.arrays import Image
 from edgepose.decoding import decoder_class
 from edgepose.engines import Opened
@@ -18,7 +20,8 @@ from edgepose.pipelines.scheduling import Started
 from edgepose.pipelines.top_down import TopDown
 from edgepose.zoo.registry import DEFAULT, Model
 
-OpenDetector = Callable[[str | Path], Detector]
+OpenDetector = Callable[..., Detector]
+"""Opens a detector by name or file, with so many `threads`; see `edgepose.loading.open_detector`."""
 
 
 class Pipeline(Protocol):
@@ -54,11 +57,18 @@ class Options:
     batch_size: int | None = None
     refinement: str | None = None
     flip_test: bool = False
+    follow: bool = False
+    detect_every: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("min_score", self.min_score), ("min_confidence", self.min_confidence)):
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value}; expected a number in [0, 1]")
+        every = self.detect_every
+        if every is not None and (not isinstance(every, (int, np.integer)) or isinstance(every, bool) or every < 1):
+            raise InputError(f"detect_every is {every!r}; expected a whole number of frames from 1, or None for half a second")
+        if self.follow and every == 1:
+            raise InputError("follow given, but with detect_every 1 people are looked for in every frame anew; leave one out")
 
 
 def make_pipeline(opened: Opened, options: Options, open_detector: OpenDetector) -> Pipeline:
@@ -90,6 +100,7 @@ def make_pipeline(opened: Opened, options: Options, open_detector: OpenDetector)
         model,
         decoder,
         detector=_detector(options.detector, model, open_detector),
+        detector_beside=_detector_beside(options.detector, model, open_detector),
         input_size=input_size,
         min_confidence=min_confidence,
         batch_size=best_batch_size if options.batch_size is None else options.batch_size,
@@ -109,7 +120,14 @@ def _input_size(chosen: int | tuple[int, int] | None, model: Model, decoder: Any
 
 def _refuse_unused(options: Options, model: Model, decoder: Any) -> None:
     """Refuse what this model does not use, instead of ignoring it."""
-    used = {"input_size", "min_score", "min_confidence", *decoder.options}
+    used = {"input_size", "min_score", "min_confidence", "follow", *decoder.options}
+    if model.task == "top-down" or options.follow:
+        used.add("detect_every")
+    elif options.detect_every is not None:
+        raise InputError(
+            f"detect_every given, but {model.name} is bottom-up and looks at the whole frame each time; leave it out, or give "
+            "follow, too"
+        )
     if model.task == "top-down":
         used |= {"detector", "batch_size"}
         if hasattr(decoder, "merge_mirrored"):
@@ -130,3 +148,14 @@ def _detector(chosen: str | Path | Detector | None, model: Model, open_detector:
         people = Once(lambda: open_detector(model.detector or DEFAULT))
         return lambda image: people()(image)
     return open_detector(chosen) if isinstance(chosen, str | Path) else chosen
+
+
+def _detector_beside(chosen: str | Path | Detector | None, model: Model, open_detector: OpenDetector) -> Detector:
+    """The same detector on one thread, for the time that the network runs; opened when it is first needed.
+
+    With all threads, it would hold up the network for as long as it takes; on one, each frame takes only a little longer.
+    """
+    if chosen is not None and not isinstance(chosen, str | Path):
+        return chosen
+    people = Once(lambda: open_detector(chosen or model.detector or DEFAULT, threads=1))
+    return lambda image: people()(image)

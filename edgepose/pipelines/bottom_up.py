@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from edgepose.arrays import Image
+from edgepose.arrays import Float, Image
 from edgepose.decoding import Decoder
 from edgepose.engines import Engine, Pending
 from edgepose.errors import InputError
@@ -19,6 +20,32 @@ from edgepose.skeleton import get_skeleton
 from edgepose.zoo.registry import Model
 
 MAX_SIDE = 4096  # of the network's input, pixels: a mistyped larger size would take all memory
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a frame that fills an input of the network.
+
+    Attributes:
+        shape: (height, width) of that input.
+        left, top: Of the part, in pixels of the frame.
+        height, width: Its size there.
+    """
+
+    shape: tuple[int, int]
+    left: int
+    top: int
+    height: int
+    width: int
+
+    @property
+    def area(self) -> int:
+        """Of the input, which is what it costs."""
+        return self.shape[0] * self.shape[1]
+
+    def at(self, left: int, top: int) -> Window:
+        """The same at another place."""
+        return replace(self, left=left, top=top)
 
 
 class BottomUp:
@@ -52,6 +79,7 @@ class BottomUp:
         self._decoder = decoder
         self._skeleton = get_skeleton(model.skeleton or "")
         self._min_confidence = min_confidence
+        self.multiple = model.multiple
         warm_up()
         self._height, self._width = input_size if isinstance(input_size, tuple) else (input_size, 0)  # 0: by the frame
         for side in (self._height, self._width):
@@ -89,9 +117,19 @@ class BottomUp:
         if boxes is not None:
             raise InputError(f"boxes given, but {self._model.name} is bottom-up and finds people by itself; leave them out")
         height, width = image.shape[:2]
-        letterbox = fit_letterbox(height, width, *self.input_shape(height, width))
-        pending = self._engine.submit(self._prepare(image, letterbox)[None])
-        return Started(lambda: self._finish(pending, letterbox), pending.result)
+        return self.start_in(image, Window(self.input_shape(height, width), 0, 0, height, width))
+
+    def start_in(self, image: Image, window: Window) -> Started:
+        """Start the network on a part of `image`; the result has the people in it, in pixels of the whole."""
+        part = image[window.top : window.top + window.height, window.left : window.left + window.width]
+        letterbox = fit_letterbox(window.height, window.width, *window.shape)
+        pending = self._engine.submit(self._prepare(part, letterbox)[None])
+        corner = np.array((window.left, window.top), np.float32)
+        return Started(lambda: self._finish(pending, letterbox, corner), pending.result)
+
+    def prepare(self, shape: tuple[int, int]) -> None:
+        """Make the network ready for inputs of (height, width), so that no frame waits for that."""
+        self._engine.submit(np.zeros((1, *shape, 3), np.uint8)).result()
 
     def start_together(self, images: Sequence[Image]) -> list[Started]:
         """`start` for each of several frames."""
@@ -106,8 +144,8 @@ class BottomUp:
         resize_into(image, canvas, height, width)
         return canvas
 
-    def _finish(self, pending: Pending, letterbox: Letterbox) -> Poses:
+    def _finish(self, pending: Pending, letterbox: Letterbox, corner: Float) -> Poses:
         keypoints, scores, confidence = self._decoder(pending.result(), (letterbox.height, letterbox.width))
-        keypoints = letterbox.to_frame(keypoints)
+        keypoints = letterbox.to_frame(keypoints) + corner
         sure = confidence >= self._min_confidence
         return Poses(keypoints[sure], scores[sure], confidence[sure], self._skeleton)

@@ -37,6 +37,7 @@ _STANDING = np.array([
     0, 0.15 - 0.15j, -0.15 - 0.15j, 0.35 - 0.05j, -0.35 - 0.05j, 0.8 + 0.9j, -0.8 + 0.9j, 1.1 + 2.1j, -1.1 + 2.1j,
     1.1 + 3.1j, -1.1 + 3.1j, 0.5 + 3.1j, -0.5 + 3.1j, 0.5 + 4.9j, -0.5 + 4.9j, 0.5 + 6.6j, -0.5 + 6.6j,
 ])  # fmt: skip
+MIN_FOUND = 2  # keypoints that a person needs to have, for where the others are to be told
 MARGIN = 0.1  # from the outermost keypoints to the end of the body, of the longer side
 
 
@@ -127,16 +128,21 @@ def boxes_around(poses: Poses) -> Float:
     least squares, so that a box around head and shoulders holds the legs as well.
     """
     coco = poses.to(COCO17)
-    coco = coco[(coco.scores > 0).sum(axis=1) >= 2]
-    found = coco.scores > 0
+    coco = coco[(coco.scores > 0).sum(axis=1) >= MIN_FOUND]
+    return np.concatenate([boxes_of_bodies(coco.keypoints), coco.confidence[:, None]], axis=1).astype(np.float32)
+
+
+def boxes_of_bodies(keypoints: Float) -> Float:
+    """Boxes (N, 4) around people with COCO's `keypoints` (N, 17, 2), NaN where not found; `MIN_FOUND` of each are."""
+    found = ~np.isnan(keypoints[..., 0])
     # Points as complex numbers: to turn and to scale is to multiply, and to mirror is to conjugate.
-    points = np.where(found, coco.keypoints[..., 0] + 1j * coco.keypoints[..., 1], 0)
+    points = np.where(found, keypoints[..., 0] + 1j * keypoints[..., 1], 0)
     fits, errors = zip(*(_fit(points, found, standing) for standing in (_STANDING, -_STANDING.conj())), strict=True)
     places = np.where(found, points, np.where((errors[0] <= errors[1])[:, None], fits[0], fits[1]))
     xy = np.stack([places.real, places.imag], axis=2)
     low, high = xy.min(axis=1, initial=np.inf), xy.max(axis=1, initial=-np.inf)
     margin = np.maximum(MARGIN * (high - low).max(axis=1, keepdims=True, initial=0), MIN_SIDE_PX)
-    return np.concatenate([low - margin, high + margin, coco.confidence[:, None]], axis=1).astype(np.float32)
+    return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32)
 
 
 def _fit(

@@ -40,6 +40,7 @@ class TopDown:
         model: Its description.
         decoder: Turns the network's outputs into one person a crop.
         detector: Finds the boxes where the caller gives none.
+        detector_beside: The same for the time that the network runs, of which it takes little; None: `detector`.
         input_size: (height, width) of the input in pixels; or its height, its width by the model's own aspect.
         min_confidence: People of less confidence are left out.
         batch_size: Crops that go through the network together, at most.
@@ -57,6 +58,7 @@ class TopDown:
         decoder: Decoder,
         *,
         detector: Detector,
+        detector_beside: Detector | None = None,
         input_size: int | tuple[int, int],
         min_confidence: float = 0.0,
         batch_size: int = 1,
@@ -65,15 +67,16 @@ class TopDown:
         self._engine = engine
         self._model = model
         self._decoder = decoder
-        self._detector = detector
-        self._min_confidence = min_confidence
+        self.detector = detector
+        self.detector_beside = detector if detector_beside is None else detector_beside
+        self.min_confidence = min_confidence
         self._flip = decoder if flip_test and isinstance(decoder, FlipDecoder) else None
-        self._skeleton = get_skeleton(model.skeleton or "")
-        self._sigmas = np.array(self._skeleton.sigmas, np.float32)
+        self.skeleton = get_skeleton(model.skeleton or "")
+        self._sigmas = np.array(self.skeleton.sigmas, np.float32)
         if isinstance(input_size, int):
             aspect = model.size[1] / model.size[0]
             input_size = (input_size, max(1, round(input_size * aspect / model.multiple)) * model.multiple)
-        self._height, self._width = input_size
+        self._height, self._width = self.crop_size = input_size
         if any(not 0 < side <= MAX_SIDE or side % model.multiple for side in input_size):
             raise InputError(
                 f"input size {input_size} does not fit {model.name}; expected multiples of {model.multiple} to {MAX_SIDE}"
@@ -82,7 +85,7 @@ class TopDown:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         self.batch_size = batch_size
         warm_up()
-        _distinct(np.zeros((2, len(self._skeleton), 2), np.float32), self._sigmas)  # compiles
+        _distinct(np.zeros((2, len(self.skeleton), 2), np.float32), self._sigmas)  # compiles
 
     def start(self, image: Image, boxes: Any = None) -> Started:
         """Start the network on the people in `image` (H, W, 3) uint8 BGR; the result waits for it and decodes.
@@ -101,7 +104,7 @@ class TopDown:
         given = boxes if boxes is not None else [None] * len(images)
         seen = [self._look(image, its) for image, its in zip(images, given, strict=True)]
         # A person's confidence is the box's times a mean of scores, so the others would be left out whatever the network says.
-        people = [rows[rows[:, 4] >= self._min_confidence] for rows in seen]
+        people = [rows[rows[:, 4] >= self.min_confidence] for rows in seen]
         crops = [fit_crops(found[:, :4], self._height, self._width) for found in people]
         parts = [(image, matrix) for image, its in zip(images, crops, strict=True) for matrix in its.matrices]
         decoded = self._run(parts)
@@ -113,12 +116,27 @@ class TopDown:
 
         return [Started(partial(finish, index)) for index in range(len(images))]
 
+    def start_in(self, image: Image, boxes: Float) -> Callable[[], DecodedPoses]:
+        """Start the network in `boxes` (N, 4) within the frame, none of them empty, in their order.
+
+        The function returned waits for the person in each, in pixels of the frame, whoever that is: a person in two boxes comes
+        twice, and where nobody is, the scores are low.
+        """
+        crops = fit_crops(boxes, self._height, self._width)
+        decoded = self._run([(image, matrix) for matrix in crops.matrices])
+
+        def finish() -> DecodedPoses:
+            people = decoded()
+            return DecodedPoses(crops.to_frame(people.keypoints), people.scores, people.confidence)
+
+        return finish
+
     def _look(self, image: Image, boxes: Any) -> Float:
         """Boxes (N, 5) of the people in a frame, from the caller or the detector."""
         height, width = image.shape[:2]
         if boxes is not None:
             return checked_boxes(boxes, height, width, "boxes")
-        return checked_boxes(self._detector(image), height, width, "boxes of the detector")
+        return checked_boxes(self.detector(image), height, width, "boxes of the detector")
 
     def _run(self, parts: list[tuple[Image, Double]]) -> Callable[[], DecodedPoses]:
         """Start the network on N parts of frames; the function returned waits for the person in each, in pixels of the input.
@@ -152,7 +170,7 @@ class TopDown:
                     pendings.clear()
                 running.clear()
                 raise
-            count = len(self._skeleton)
+            count = len(self.skeleton)
             nobody = DecodedPoses(*(np.empty((0, *shape), np.float32) for shape in ((count, 2), (count,), ())))
             return DecodedPoses(*(np.concatenate(arrays) for arrays in zip(nobody, *decoded, strict=True)))
 
@@ -182,10 +200,10 @@ class TopDown:
         keypoints = crops.to_frame(decoded.keypoints)
         confidence = confidence * decoded.confidence
         best_first = np.argsort(-confidence, kind="stable")
-        is_somebody = (scores.max(axis=1, initial=0) > 0) & (confidence >= self._min_confidence)
+        is_somebody = (scores.max(axis=1, initial=0) > 0) & (confidence >= self.min_confidence)
         somebody = best_first[is_somebody[best_first]]
         kept = somebody[_distinct(keypoints[somebody], self._sigmas)]
-        return Poses(keypoints[kept], scores[kept], confidence[kept], self._skeleton)
+        return Poses(keypoints[kept], scores[kept], confidence[kept], self.skeleton)
 
 
 def _distinct(keypoints: Float, sigmas: Float) -> Ints:

@@ -118,7 +118,7 @@ def overlaps(keypoints: Double) -> NDArray[Any]:
 def hidden(keypoints: Double, height: Double) -> NDArray[Any]:
     """(P,) who is behind somebody nearer, which is somebody taller."""
     behind: Bools = (overlaps(keypoints) > HIDDEN) & (height > height[:, None])
-    return np.logical_or.reduce(behind, axis=1)
+    return np.asarray(behind.any(axis=1))
 
 
 @dataclass(frozen=True)
