@@ -33,7 +33,11 @@ def test_the_models_own_values_hold_where_none_are_given(opened: Opened) -> None
     pipeline = make_pipeline(opened, Options(), open_detector)
     assert isinstance(pipeline, BottomUp)
     assert pipeline.input_shape(64, 96) == (64, 96)
-    assert len(pipeline.start(np.zeros((64, 96, 3), np.uint8)).result()) == 0
+    own = Options(input_size=opened.model.size[0], min_score=opened.model.min_score, min_confidence=opened.model.min_confidence)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    poses, expected = (each.start(noise).result() for each in (pipeline, make_pipeline(opened, own, open_detector)))
+    np.testing.assert_array_equal(poses.keypoints, expected.keypoints)
+    assert len(make_pipeline(opened, Options(min_confidence=1.0), open_detector).start(noise).result()) == 0
 
 
 def test_boxes_are_for_top_down_models(opened: Opened) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from urllib.parse import quote
 
 from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, rate, whole
-from edgepose.errors import InputError, MissingExtraError, missing_library
+from edgepose.errors import EdgePoseError, InputError, MissingExtraError, missing_library
 from edgepose.server.limits import Limits
 
 # The least length of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: to try
@@ -72,7 +72,7 @@ def serve(options: argparse.Namespace) -> int:
         from edgepose.server.inference import SourceInference
         from edgepose.server.uvicorn_server import BoundedServer, is_loopback, listen
     except ImportError as error:
-        if missing_library(error) is not None:
+        if isinstance(error, EdgePoseError) or missing_library(error) is not None:
             raise
         raise MissingExtraError(f"{error.name}, which the server needs,", "serve") from error
     import cv2

@@ -101,7 +101,7 @@ def local_name(source: str) -> str:
     """`source` with a "~" at its beginning replaced by the home that it stands for; and "./2024" for a folder called 2024."""
     if source.startswith("~"):
         return os.path.expanduser(source)
-    if re.fullmatch(r"[0-9]+", source) and (os.path.isdir(source) or (os.path.exists(source) and int(source) >= MAX_CAMERAS)):
+    if re.fullmatch(r"[0-9]+", source) and int(source) >= MAX_CAMERAS and os.path.exists(source):
         return os.path.join(".", source)
     return source
 

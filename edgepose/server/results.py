@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
-import cv2
 import numpy as np
 import orjson
 
 from edgepose.drawing import draw_poses
 from edgepose.estimator import EstimatedFrame
+from edgepose.opencv import cv2
 from edgepose.server.metrics import Metrics
 
 # At a quality of 80, a JPEG shows no blocks around thin lines, and has half the bytes of OpenCV's default of 95.
