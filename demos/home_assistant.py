@@ -32,7 +32,6 @@ FRAMES = 9  # The number of people is what most of so many frames agree on.
 FALL_S, HAND_S = 2.0, 0.6  # What is so for about this long is told, and so is its end.
 REPEAT_S, EXPIRE_S = 20.0, 60  # The state is sent this often; a camera that gives no frames for so long is "unavailable".
 TIMEOUT_S = 10.0  # For the broker to answer.
-
 ENTITIES = {
     ("sensor", "people"): {"name": "People", "state_class": "measurement", "icon": "mdi:account-group"},
     ("binary_sensor", "fall"): {"name": "Fall", "device_class": "safety"},  # On is "unsafe".

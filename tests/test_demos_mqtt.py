@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import pytest
+import tiny_models
 
 import edgepose
 from demos.home_assistant import HomeAssistant, main
-from tests import tiny_models
 
 mqtt = pytest.importorskip("paho.mqtt.client", reason="MQTT needs the extra mqtt")
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -55,7 +55,7 @@ FIGURES = {
 }
 
 
-def person(points: dict[str, tuple[float, float]], skeleton: Skeleton = OPENPOSE18) -> Poses:
+def person(points: Mapping[str, tuple[float, float]], skeleton: Skeleton = OPENPOSE18) -> Poses:
     keypoints = np.full((1, len(skeleton), 2), np.nan)
     for name, place in points.items():
         for full in (name, f"l_{name}", f"r_{name}"):
@@ -254,7 +254,7 @@ def test_a_line_that_is_none_is_wrong_usage(text: str, capsys: pytest.CaptureFix
     "main", [anonymise.main, line_counter.main, home_assistant.main], ids=["anonymise", "line_counter", "home_assistant"]
 )
 def test_a_missing_source_is_one_line(
-    main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    main: Callable[[list[str] | None], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = {anonymise.main: [str(tmp_path / "out.mp4")], home_assistant.main: ["--broker", "mqtt://127.0.0.1"]}
     assert main([str(tmp_path / "absent.mp4"), *more.get(main, [])]) == 1
