@@ -251,13 +251,19 @@ def test_a_line_that_is_none_is_wrong_usage(text: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    "main", [anonymise.main, line_counter.main, home_assistant.main], ids=["anonymise", "line_counter", "home_assistant"]
+    ("main", "more"),
+    [(anonymise.main, ["out.mp4"]), (line_counter.main, []), (home_assistant.main, ["--broker", "mqtt://127.0.0.1"])],
+    ids=["anonymise", "line_counter", "home_assistant"],
 )
 def test_a_missing_source_is_one_line(
-    main: Callable[[list[str] | None], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    main: Callable[[list[str]], int],
+    more: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    more = {anonymise.main: [str(tmp_path / "out.mp4")], home_assistant.main: ["--broker", "mqtt://127.0.0.1"]}
-    assert main([str(tmp_path / "absent.mp4"), *more.get(main, [])]) == 1
+    monkeypatch.chdir(tmp_path)
+    assert main(["absent.mp4", *more]) == 1
     error = capsys.readouterr().err
     assert "absent.mp4" in error
     assert error.count("\n") == 1

@@ -41,8 +41,8 @@ class Estimator(edgepose.PoseEstimator):
 
 def times_and_streams(path: Path) -> tuple[list[float], list[str]]:
     with av.open(str(path)) as container:
-        kinds = [stream.type for stream in container.streams]
-        return [round(frame.time - 0.0, 2) for frame in container.decode(video=0)], kinds
+        kinds = [str(stream.type) for stream in container.streams]
+        return [round(frame.time or 0.0, 2) for frame in container.decode(video=0)], kinds
 
 
 @pytest.mark.parametrize("more", [[], ["--no-audio"]], ids=["with sound", "without"])
