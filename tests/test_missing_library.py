@@ -57,7 +57,8 @@ def test_in_every_command(without_library: dict[str, str], photo: Path, argument
 def test_in_doctor(without_library: dict[str, str]) -> None:
     command = [sys.executable, "-m", "edgepose", "doctor"]
     done = subprocess.run(command, env={**os.environ, **without_library}, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert done.returncode == 1
+    assert done.stderr in ("", "edgepose: compiling kernels for this processor, once; this takes a while\n")
     assert "apt-get install libgl1" in done.stdout
 
 
