@@ -42,16 +42,19 @@ async def newest(inference: SourceInference, rate: float, kind: str) -> AsyncIte
     """
     skipped = inference.metrics.skipped.labels(kind)
     interval_s = 1 / rate
-    number, viewer = 0, object()
+    number, due, viewer = 0, 0.0, object()
     try:
         while (result := await inference.newer(number)) is not None:
-            due = time.monotonic() + interval_s
-            inference.busy[viewer] = skipped, due
+            # Frames that come at just this rate come somewhat early at times; to wait for the tick would miss every other one.
+            if time.monotonic() < due - interval_s / 4:
+                await inference.tick(interval_s)
+                result = inference.latest or result
+            began = time.monotonic()
+            due = max(due, began) + interval_s
+            inference.busy[viewer] = skipped, began + interval_s
             yield result, number or result.number - 1
             del inference.busy[viewer]
-            number = max(result.number, inference.frames - 1) if time.monotonic() > due else result.number
-            # Until the next tick of a clock that all viewers share, so that they ask for the same pictures.
-            await asyncio.sleep(interval_s - time.monotonic() % interval_s)
+            number = max(result.number, inference.frames - 1) if time.monotonic() > began + interval_s else result.number
     finally:
         inference.busy.pop(viewer, None)
 
@@ -79,6 +82,8 @@ class MjpegResponse(StreamingResponse):
             # Servers wait before they write, until what they wrote before has left. So this returns when the picture has.
             yield b""
             taken_s = time.monotonic() - began
+            if taken_s > SLOW_S / 8:  # What waits at the viewer's own end is old, too: it gets time to read that.
+                await asyncio.sleep(taken_s)
             # Half as high, it is a quarter of the bytes. It becomes larger again after a while, lest it change all the time.
             quick = quick + 1 if taken_s < SLOW_S / 8 else 0
             if taken_s > SLOW_S:
