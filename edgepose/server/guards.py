@@ -51,21 +51,17 @@ HEADERS = {
 class Guard:
     """ASGI middleware that refuses requests which fail a check, and adds `HEADERS` to every answer.
 
-    Args:
-        app: The application behind it; the arguments that are not named here are as of `app.create_app`.
-        limits: The rates, and the time that a client may take for a message.
-        metrics: Counts refusals.
-        page: The page that says why a visitor is refused, and asks for the token.
+    The arguments are those of `app.create_app`, and the `page` that says why a visitor is refused, and asks for the token.
     """
 
     def __init__(
         self,
         app: ASGIApp,
+        limits: Limits,
+        metrics: Metrics,
         *,
         token: str | None,
         names: Iterable[str],
-        limits: Limits,
-        metrics: Metrics,
         page: str,
         root_path: str = "",
         trusted: Sequence[Network] = LOOPBACK,
@@ -89,6 +85,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        since = math.inf  # When the message that is being sent was begun.
+        timer: asyncio.TimerHandle
+
         async def send_guarded(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
@@ -111,8 +110,6 @@ class Guard:
         if f"{scope['path']}/".startswith(f"{self._root_path}/"):
             scope = {**scope, "path": scope["path"][len(self._root_path) :]}
         app = await self._refuse(scope, Headers(scope=scope)) or self._app
-        since = math.inf  # When the message that is being sent was begun.
-        timer: asyncio.TimerHandle | None = None
         with anyio.CancelScope() as answering:
             check()
             try:

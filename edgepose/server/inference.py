@@ -168,10 +168,9 @@ class SourceInference:
 
     def between(self, first: int, last: int) -> list[People]:
         """The people of the results between those with numbers `first` and `last`, as far back as they are kept."""
-        if last - first < 2:
+        if last - first < 2:  # Mostly, for most viewers.
             return []
-        recent = [*self._recent.copy()]
-        return [people for people in recent[-(recent[-1].number - first) :] if people.number < last]
+        return [people for people in self._recent.copy() if first < people.number < last]
 
     def release_viewers(self) -> None:
         """Let `newer` end for all viewers, and begin to close. To be called in the event loop, when the server is to end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import anyio
 import orjson
@@ -97,12 +97,21 @@ async def send_poses(websocket: WebSocket, inference: SourceInference, limits: L
 
     The reason in the close frame is the state of the source.
     """
+
+    async def read() -> None:  # What the client says is ignored.
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            pass
+        tasks.cancel_scope.cancel()
+
     await websocket.accept()
-    async with _while_connected(websocket):
-        async for result, since in newest(inference, limits.poses_rate, "poses"):
-            for people in [*inference.between(since, result.number), result.people]:
-                await websocket.send_text(people.json().decode())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        with suppress(WebSocketDisconnect):
+            async for result, since in newest(inference, limits.poses_rate, "poses"):
+                for people in [*inference.between(since, result.number), result.people]:
+                    await websocket.send_text(people.json().decode())
         await _close(websocket, NORMAL, inference.state)
+        tasks.cancel_scope.cancel()
 
 
 async def estimate_frames(websocket: WebSocket, pictures: PictureInference, limits: Limits, tracker: Tracker | None) -> None:
@@ -135,19 +144,3 @@ async def _close(websocket: WebSocket, code: int, reason: str) -> None:
     # The client may have gone, or the server may have closed it already. A close frame has room for 123 bytes.
     with suppress(WebSocketDisconnect, RuntimeError):
         await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
-
-
-@asynccontextmanager
-async def _while_connected(websocket: WebSocket) -> AsyncIterator[None]:
-    """Cancel what is done in the `with` statement when the client leaves. Its messages are read and ignored."""
-
-    async def read() -> None:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
-        tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read)
-        with suppress(WebSocketDisconnect):
-            yield
-        tasks.cancel_scope.cancel()
