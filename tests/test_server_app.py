@@ -132,6 +132,7 @@ def test_the_stream_is_smaller_where_frames_are_large(tiny_estimator):
 
 def test_metrics_in_prometheus_text(served):
     served.ask("/snapshot.jpg")
+    until(lambda: served.ask("/poses") and sample(served.site.metrics, "fps") > 0)
     status, headers, body = served.ask("/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     line = re.compile(r'[a-z_]+(\{[a-z]+="[a-zI0-9.+]+"(,[a-z]+="[a-z0-9.]+")*\})? [0-9.e+-]+')

@@ -50,7 +50,13 @@ def stream_goes_on(served: Served) -> Iterator[None]:
     yield
     assert served.inference is not None
     before = served.inference.frames
-    until(lambda: served.inference is not None and served.inference.frames > before + 2)
+
+    def is_going_on() -> bool:
+        assert served.inference is not None
+        served.inference.ask()  # The stream, which nobody reads now, does not count as somebody who watches for long.
+        return served.inference.frames > before + 2
+
+    until(is_going_on)
     assert len(response.read(5000)) == 5000
     response.close()
     stream.close()
@@ -136,14 +142,23 @@ def longest_wait(served: Served, done: Callable[[], bool]) -> float:
             return longest
 
 
+def is_quick(longest: Callable[[], float]) -> bool:
+    """Whether nobody waits for a second in one of three tries: in others, something else may have kept the machine busy."""
+    return any(longest() < 1 for _ in range(3))
+
+
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\x01", b"\xff\xd0", b"\xff\xe1\0\2"])
 def test_a_picture_of_fillings_holds_up_nobody(tiny_estimator, filling):
     data = b"\xff\xd8\xff" + filling * ((15 << 20) // len(filling))
-    with serving(tiny_estimator, limits=Limits(rate=1e6, burst=100_000)) as server, ThreadPoolExecutor(1) as other:
+
+    def longest() -> float:
         upload = other.submit(server.ask, "/estimate", "POST", data)
-        longest = longest_wait(server, upload.done)
+        waited = longest_wait(server, upload.done)
         assert refused(upload.result()) == 400
-    assert longest < 1  # Byte by byte it is five seconds.
+        return waited
+
+    with serving(tiny_estimator, limits=Limits(rate=1e6, burst=100_000)) as server, ThreadPoolExecutor(1) as other:
+        assert is_quick(longest)  # Byte by byte it is five seconds.
 
 
 @pytest.mark.slow
@@ -151,20 +166,27 @@ def test_a_body_of_tiny_chunks_holds_up_nobody(tiny_estimator):
     """A read of a quarter of a megabyte brings forty thousand of them."""
     head = b"POST /estimate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     limits = Limits(rate=1e6, burst=100_000, body_s=5)
-    with serving(tiny_estimator, limits=limits) as server, ThreadPoolExecutor(1) as other:
+
+    def longest() -> float:
         upload = other.submit(server.raw, head + b"1\r\na\r\n" * 300_000 + b"0\r\n\r\n")
-        longest = longest_wait(server, upload.done)
+        waited = longest_wait(server, upload.done)
         assert upload.result()[9:12] in (b"415", b"408")
-    assert longest < 1  # Without turns it is as long as all of it takes: two seconds and more.
+        return waited
+
+    with serving(tiny_estimator, limits=limits) as server, ThreadPoolExecutor(1) as other:
+        assert is_quick(longest)  # Without turns it is as long as all of it takes: two seconds and more.
 
 
 def test_nobody_else_waits_for_checks_of_frames_either(tiny_estimator):
-    with serving(tiny_estimator, limits=Limits(rate=1e6, burst=100_000)) as server:
+    def longest() -> float:
         with connect(f"ws://{server.host}/ws/estimate", close_timeout=WAIT_S) as client:
             client.send(b"\xff\xd8" + b"\xff" * (4_000_000))
-            longest = longest_wait(server, lambda: server.site._clients.now["estimate"] == 0)
+            waited = longest_wait(server, lambda: server.site._clients.now["estimate"] == 0)
         assert client.close_code == 1007
-    assert longest < 1  # Byte by byte it is more than that.
+        return waited
+
+    with serving(tiny_estimator, limits=Limits(rate=1e6, burst=100_000)) as server:
+        assert is_quick(longest)  # Byte by byte it is more than that.
 
 
 def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(served):

@@ -218,7 +218,7 @@ def test_a_wrong_token(browser, estimator):
     with serving(estimator, token="correct-horse") as server:
         browser.open(f"http://localhost:{server.port}/?token=wrong-horse")
         browser.wait_for("document.getElementById('reason').textContent === 'wrong token'")
-        browser.wait_for(f"location.href === 'http://localhost:{server.port}/'")
+        browser.wait_for(f"location.href === 'http://localhost:{server.port}/' && document.readyState === 'complete'")
         browser.run("document.getElementById('token').value = 'correct-horse'; document.querySelector('form').requestSubmit()")
         browser.wait_for("document.getElementById('state').textContent === 'ready'")
 

@@ -181,25 +181,12 @@ def create_app(
         WebSocketRoute("/ws/poses", site.watch_poses),
         WebSocketRoute("/ws/estimate", site.estimate_frames),
     ]
-    handlers: dict[Any, Any] = {
-        UploadTooLarge: drained_refusal,
-        ClientDisconnect: _no_answer,
-        WebSocketDisconnect: _no_answer,
-        HTTPException: _refusal,
-        Exception: _refusal,
-    }
+    gone = dict.fromkeys([ClientDisconnect, WebSocketDisconnect], _no_answer)
+    handlers: dict[Any, Any] = {UploadTooLarge: drained_refusal, HTTPException: _refusal, Exception: _refusal, **gone}
     app = Starlette(routes=routes, lifespan=site.running, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(
-        app,
-        token=token,
-        names=names,
-        limits=site.limits,
-        metrics=site.metrics,
-        page=(page / "token.html").read_text("utf-8"),
-        root_path=root_path,
-        trusted=trusted,
-    )
+    refused = (page / "token.html").read_text("utf-8")
+    return Guard(app, site.limits, site.metrics, token=token, names=names, page=refused, root_path=root_path, trusted=trusted)
 
 
 # The responses to errors that a request ends with; a handshake of a WebSocket is refused by the same ones.

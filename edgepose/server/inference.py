@@ -99,6 +99,7 @@ class SourceInference:
         self._closing = threading.Thread(target=lambda: self._source.close(), name="edgepose-close", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
+        self._ticks: dict[float, asyncio.Event] = {}
         self._waiting = 0  # Viewers who wait for a result.
         self._asked_at = -math.inf  # When somebody last asked for one.
         self._asked = threading.Event()
@@ -148,6 +149,14 @@ class SourceInference:
                 self._waiting -= 1
         return None
 
+    async def tick(self, interval_s: float) -> None:
+        """Wait for the next tick of a clock, which all viewers share: one timer wakes them all, to take the same result."""
+        if interval_s not in self._ticks:
+            self._ticks[interval_s] = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            loop.call_later(interval_s - loop.time() % interval_s, lambda: self._ticks.pop(interval_s).set())
+        await self._ticks[interval_s].wait()
+
     async def current(self) -> Result | None:
         """The newest result; the next one, if nobody has watched for a while. None before the first."""
         was_paused = self._is_paused
@@ -159,6 +168,8 @@ class SourceInference:
 
     def between(self, first: int, last: int) -> list[People]:
         """The people of the results between those with numbers `first` and `last`, as far back as they are kept."""
+        if last - first < 2:  # Mostly, for most viewers.
+            return []
         return [people for people in self._recent.copy() if first < people.number < last]
 
     def release_viewers(self) -> None:
@@ -251,13 +262,11 @@ class SourceInference:
 
     def _wait_for_viewers(self) -> None:
         """Return at once if somebody watches, or this is the first frame, or a file that ends."""
-        while self._repeats and self.frames and not (self._waiting or self._ended.is_set()):
+        if self._repeats and self.frames:
             self._asked.clear()
-            if time.monotonic() - self._asked_at < WATCHING_S:
-                break
-            self._is_paused = True
-            self._asked.wait()
-        self._is_paused = False
+            self._is_paused = not self._waiting and time.monotonic() - self._asked_at >= WATCHING_S
+            if self._is_paused and not self._ended.is_set():
+                self._is_paused = not self._asked.wait()
 
     def _read(self, source: Source, read_at: dict[int, float]) -> Iterator[Frame]:
         """The frames of `source`; the time at which each came is put into `read_at`."""

@@ -24,8 +24,7 @@ class Limits:
         connections_per_address: Connections at a time from one address.
         rate: Requests a second from one address, in the long run. A WebSocket or a stream is one request.
         burst: Requests that an address may send at once.
-        wrong_tokens: Wrong tokens that an address may send at once; one more is allowed every ten seconds. The right token is
-            let in all the same.
+        wrong_tokens: Wrong tokens that an address may send at once, and one more every ten seconds. The right one is let in.
         wrong_s: Seconds that the answer to any more of them takes.
         head_s: Seconds until the head of a request has to be there.
         body_s: Seconds until its body has to be there.

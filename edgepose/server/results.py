@@ -78,8 +78,9 @@ class Result:
         if smaller not in self._pictures:
             loop = asyncio.get_running_loop()
             self._pictures[smaller] = loop.run_in_executor(self._draw, self._make_picture, smaller)
+        picture = self._pictures[smaller]
         # Shielded, because others may wait for the same picture when a viewer leaves.
-        return await asyncio.shield(self._pictures[smaller])
+        return picture.result() if picture.done() else await asyncio.shield(picture)
 
     def _make_picture(self, smaller: int) -> bytes:
         with self._metrics.timed("draw"):

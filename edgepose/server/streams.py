@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import anyio
 import orjson
@@ -42,16 +42,19 @@ async def newest(inference: SourceInference, rate: float, kind: str) -> AsyncIte
     """
     skipped = inference.metrics.skipped.labels(kind)
     interval_s = 1 / rate
-    number, viewer = 0, object()
+    number, due, viewer = 0, 0.0, object()
     try:
         while (result := await inference.newer(number)) is not None:
-            due = time.monotonic() + interval_s
-            inference.busy[viewer] = skipped, due
+            # Frames that come at just this rate come somewhat early at times; to wait for the tick would miss every other one.
+            if time.monotonic() < due - interval_s / 4:
+                await inference.tick(interval_s)
+                result = inference.latest or result
+            began = time.monotonic()
+            due = max(due, began) + interval_s
+            inference.busy[viewer] = skipped, began + interval_s
             yield result, number or result.number - 1
             del inference.busy[viewer]
-            number = max(result.number, inference.frames - 1) if time.monotonic() > due else result.number
-            # Until the next tick of a clock that all viewers share, so that they ask for the same pictures.
-            await asyncio.sleep(interval_s - time.monotonic() % interval_s)
+            number = max(result.number, inference.frames - 1) if time.monotonic() > began + interval_s else result.number
     finally:
         inference.busy.pop(viewer, None)
 
@@ -79,6 +82,8 @@ class MjpegResponse(StreamingResponse):
             # Servers wait before they write, until what they wrote before has left. So this returns when the picture has.
             yield b""
             taken_s = time.monotonic() - began
+            if taken_s > SLOW_S / 8:  # What waits at the viewer's own end is old, too: it gets time to read that.
+                await asyncio.sleep(taken_s)
             # Half as high, it is a quarter of the bytes. It becomes larger again after a while, lest it change all the time.
             quick = quick + 1 if taken_s < SLOW_S / 8 else 0
             if taken_s > SLOW_S:
@@ -92,12 +97,21 @@ async def send_poses(websocket: WebSocket, inference: SourceInference, limits: L
 
     The reason in the close frame is the state of the source.
     """
+
+    async def read() -> None:  # What the client says is ignored.
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            pass
+        tasks.cancel_scope.cancel()
+
     await websocket.accept()
-    async with _while_connected(websocket):
-        async for result, since in newest(inference, limits.poses_rate, "poses"):
-            for people in [*inference.between(since, result.number), result.people]:
-                await websocket.send_text(people.json().decode())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        with suppress(WebSocketDisconnect):
+            async for result, since in newest(inference, limits.poses_rate, "poses"):
+                for people in [*inference.between(since, result.number), result.people]:
+                    await websocket.send_text(people.json().decode())
         await _close(websocket, NORMAL, inference.state)
+        tasks.cancel_scope.cancel()
 
 
 async def estimate_frames(websocket: WebSocket, pictures: PictureInference, limits: Limits, tracker: Tracker | None) -> None:
@@ -130,19 +144,3 @@ async def _close(websocket: WebSocket, code: int, reason: str) -> None:
     # The client may have gone, or the server may have closed it already. A close frame has room for 123 bytes.
     with suppress(WebSocketDisconnect, RuntimeError):
         await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
-
-
-@asynccontextmanager
-async def _while_connected(websocket: WebSocket) -> AsyncIterator[None]:
-    """Cancel what is done in the `with` statement when the client leaves. Its messages are read and ignored."""
-
-    async def read() -> None:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
-        tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read)
-        with suppress(WebSocketDisconnect):
-            yield
-        tasks.cancel_scope.cancel()

@@ -67,8 +67,8 @@ class BoundedServer(Server):
         super().__init__(
             Config(
                 app,
-                http=_bounded(_Http, site.limits),
-                ws=_bounded(_WebSocket, site.limits),
+                http=type("Http", (_Http,), {"limits": site.limits}),  # uvicorn makes the instances.
+                ws=type("WebSocket", (_WebSocket,), {"limits": site.limits}),
                 lifespan="on",
                 loop="asyncio",  # Of which `READ_BYTES` can be asked.
                 log_config=None,
@@ -97,11 +97,6 @@ class BoundedServer(Server):
             connection.transport.abort()
 
 
-def _bounded(protocol: type[_BoundedProtocol], limits: Limits) -> type[asyncio.Protocol]:
-    """A subclass of `protocol` with these limits: uvicorn makes the instances."""
-    return type(protocol.__name__, (protocol,), {"limits": limits})
-
-
 class _BoundedProtocol(asyncio.Protocol):
     """The limits that both of uvicorn's protocols need, so that no client can hold up the others or fill the memory.
 
@@ -114,12 +109,10 @@ class _BoundedProtocol(asyncio.Protocol):
     _aborting: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """Note that the system has no room for more; called by asyncio."""
         super().pause_writing()
         self._aborting = self.loop.call_later(self.limits.send_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Note that the system has room again; called by asyncio."""
         super().resume_writing()
         if self._aborting is not None:
             self._aborting.cancel()
