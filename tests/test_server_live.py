@@ -100,11 +100,12 @@ def test_a_source_whose_connection_breaks_is_gone_at_once(tiny_estimator):
 
 def stands_still(server: Served) -> int:
     """The number of frames, once no more of them are looked at."""
-    assert server.inference is not None
-    before = until(lambda: server.inference.frames)
-    until(lambda: server.inference._is_paused)
-    assert server.inference.frames - before <= 1
-    return server.inference.frames
+    inference = server.inference
+    assert inference is not None
+    before = until(lambda: inference.frames)
+    until(lambda: inference._is_paused)
+    assert inference.frames - before <= 1
+    return inference.frames
 
 
 @pytest.fixture
