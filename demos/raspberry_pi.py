@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     about = "picamera, 0 for a USB camera, rtsp://..., or a video (default: %(default)s)"
     parser.add_argument("source", nargs="?", default="picamera", metavar="SOURCE", help=about)
-    parser.add_argument("--camera", dest="source", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # Its name before.
+    parser.add_argument("--camera", help=argparse.SUPPRESS)  # Its name before.
     parser.add_argument("--model", default="default", help="see `edgepose models list` (default: %(default)s)")
     parser.add_argument("--height", type=int, default=256, help="of the network's input: less is faster (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="leave a core to others with 3 (default: all cores)")
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
             actions.append(hand_over)
         try:
             estimator = edgepose.PoseEstimator(options.model, input_size=options.height, threads=options.threads)
-            for frame in stack.enter_context(closing(estimator.stream(options.source, track=True))):
+            for frame in stack.enter_context(closing(estimator.stream(options.camera or options.source, track=True))):
                 assert frame.poses.ids is not None  # as it tracks
                 ids = frame.poses.ids.tolist()
                 rule = happening(frame.poses)

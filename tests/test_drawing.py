@@ -252,12 +252,13 @@ def test_any_thickness_is_drawn(thickness: int) -> None:
 
 def test_the_kernel_is_compiled_once() -> None:
     """Whatever the picture, the skeleton and the people are."""
+    before = set(draw_capsules.signatures)  # type: ignore[attr-defined]
     for image in (blank(), blank()[::2, ::-1], blank(1, 9), blank(9, 1)):
         for skeleton in (OPENPOSE18, COCO17):
             for people in (1, 2):
                 for color_by in ("limb", "person"):
                     draw_poses(image, standing(people, skeleton=skeleton), color_by=color_by)  # type: ignore[arg-type]
-    assert len(draw_capsules.signatures) == 1  # type: ignore[attr-defined]
+    assert len(set(draw_capsules.signatures) - before) <= 1  # type: ignore[attr-defined]
 
 
 def test_nothing_is_compiled_where_nobody_is_drawn() -> None:

@@ -13,6 +13,7 @@ import tiny_models
 import edgepose
 from converters.files import core
 from edgepose.engines import openvino as engine_module
+from edgepose.engines import openvino_core
 from edgepose.engines.openvino import OpenVINOEngine, described, read_network
 from edgepose.zoo.registry import from_yaml, to_yaml
 
@@ -211,7 +212,7 @@ def test_a_quantised_network_runs_in_floats_where_int8_cannot_be_compiled(tmp_pa
                 raise RuntimeError("object is not initialized")
             return usual_core.compile_model(network, device, properties)
 
-    monkeypatch.setattr(engine_module, "core", OfAnOldProcessor)
+    monkeypatch.setattr(openvino_core, "core", OfAnOldProcessor)
     engine = OpenVINOEngine(network_again, model, precision="f32")
     for there, here in zip(usual, engine.infer(picture), strict=True):
         np.testing.assert_allclose(here, there, atol=0.02)  # INT8 may round otherwise, by a step of 0.002 in three channels

@@ -472,7 +472,7 @@ def test_arrays_are_followed_if_an_interval_is_given(top_down: Path) -> None:
 
 @pytest.mark.parametrize("value", [0, -3, 2.5, "5", True])
 def test_intervals_that_are_none(top_down: Path, value: Any) -> None:
-    with pytest.raises(edgepose.InputError, match=r"detect_every is .*; expected a whole number of frames from 1"):
+    with pytest.raises(edgepose.InputError, match=r"detect_every is .*; expected 1 or more, or None"):
         estimator(top_down, detect_every=value)
 
 
@@ -577,7 +577,7 @@ def test_the_command_follows_and_refuses_what_it_cannot(tmp_path: Path, top_down
     wrong: list[tuple[list[object], int, str]] = [
         ([clip, "--model", top_down, "--detect-every", 0], 2, "'0' given; expected a whole number from 1"),
         ([tmp_path / "photo.png", "--model", model, "--follow"], 1, "expected a video, or a camera, to follow people in"),
-        ([clip, "--model", model, "--detect-every", 3], 1, "detect_every given, but tiny is bottom-up"),
+        ([clip, "--model", model, "--detect-every", 3], 1, "--detect-every given, but tiny is bottom-up"),
         ([clip, "--model", model, "--follow", "--detect-every", 1], 1, "follow given, but with detect_every 1"),
     ]
     for arguments, status, message in wrong:

@@ -33,9 +33,9 @@ with ended_by_signals():
 
 
 @contextmanager
-def silent(answer: bytes) -> Iterator[int]:
-    """A server that sends `answer` and then nothing, but holds the connection; its port."""
-    ended = threading.Event()
+def silent(answer: bytes) -> Iterator[tuple[int, threading.Event]]:
+    """A server that sends `answer`, then nothing, but stays connected: its port, and an event, set when it has answered."""
+    ended, answered = threading.Event(), threading.Event()
 
     def serve() -> None:
         connections = []
@@ -47,6 +47,7 @@ def silent(answer: bytes) -> Iterator[int]:
                 continue
             connections.append(connection)
             connection.sendall(answer)
+            answered.set()
         for connection in connections:
             connection.close()
 
@@ -54,7 +55,7 @@ def silent(answer: bytes) -> Iterator[int]:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield listener.getsockname()[1]
+            yield listener.getsockname()[1], answered
         finally:
             ended.set()
             thread.join()
@@ -83,7 +84,7 @@ STATES = {
 def test_a_signal_ends_every_wait(state: str, sent: signal.Signals) -> None:
     scheme, answer = STATES[state]
     with (
-        silent(answer) as port,
+        silent(answer) as (port, answered),
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, f"{scheme}://127.0.0.1:{port}/live"],
             stdout=subprocess.PIPE,
@@ -95,6 +96,7 @@ def test_a_signal_ends_every_wait(state: str, sent: signal.Signals) -> None:
         assert process.stderr is not None
         expected = ["ready", "opening", *(["frame"] if answer == mjpeg(30) else [])]
         assert [process.stdout.readline().strip() for _ in expected] == expected
+        assert answered.wait(60)  # Not while modules are imported, which a signal leaves half done.
         time.sleep(1.0 if state == "no more pictures" else 0.5)  # Until it waits.
         began = time.monotonic()
         process.send_signal(sent)

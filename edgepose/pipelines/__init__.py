@@ -66,7 +66,7 @@ class Options:
                 raise InputError(f"{name} is {value}; expected a number in [0, 1]")
         every = self.detect_every
         if every is not None and (not isinstance(every, (int, np.integer)) or isinstance(every, bool) or every < 1):
-            raise InputError(f"detect_every is {every!r}; expected a whole number of frames from 1, or None for half a second")
+            raise InputError(f"detect_every is {every!r}; expected 1 or more, or None for half a second")
         if self.follow and every == 1:
             raise InputError("follow given, but with detect_every 1 people are looked for in every frame anew; leave one out")
 
