@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepose import arguments
+from edgepose.arguments import choice, name_or_path, share, size, switch, whole
 from edgepose.arrays import Image, Ints
 from edgepose.errors import InputError
 from edgepose.loading import Backend, open_detector, open_model
@@ -115,15 +115,15 @@ class PoseEstimator:
         follow: bool = False,
         detect_every: int | None = None,
     ) -> None:
-        input_size = arguments.size("input_size", input_size)
-        min_score, min_confidence = arguments.share("min_score", min_score), arguments.share("min_confidence", min_confidence)
-        batch_size = arguments.whole("batch_size", batch_size)
-        arguments.choice("refinement", refinement, ("quarter", "dark"))
+        input_size = size("input_size", input_size)
+        min_score, min_confidence = share("min_score", min_score), share("min_confidence", min_confidence)
+        batch_size = whole("batch_size", batch_size)
+        choice("refinement", refinement, ("quarter", "dark"))
         if detector is not None and not callable(detector):
             expected = "the name or the file of a model, a function from an image to boxes, or None"
-            detector = arguments.name_or_path("detector", detector, expected)
-        flip_test = arguments.switch("flip_test", flip_test)
-        follow, detect_every = arguments.switch("follow", follow), arguments.whole("detect_every", detect_every)
+            detector = name_or_path("detector", detector, expected)
+        flip_test = switch("flip_test", flip_test)
+        follow, detect_every = switch("follow", follow), whole("detect_every", detect_every)
         options = Options(
             input_size, min_score, min_confidence, detector, batch_size, refinement, flip_test, follow, detect_every
         )

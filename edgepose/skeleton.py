@@ -11,8 +11,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgepose import keypoint_sets as sets
 from edgepose.errors import InputError
+from edgepose.keypoint_sets import (
+    COCO17_LIMBS,
+    COCO17_NAMES,
+    HALPE26_LIMBS,
+    HALPE26_NAMES,
+    HALPE26_SIGMAS,
+    MPII16_LIMBS,
+    MPII16_NAMES,
+    MPII16_SIGMAS,
+    SIGMAS,
+    WHOLEBODY133_FLIPS,
+    WHOLEBODY133_LIMBS,
+    WHOLEBODY133_NAMES,
+    WHOLEBODY133_SIGMAS,
+    Limbs,
+)
 
 if TYPE_CHECKING:
     from edgepose.arrays import Float
@@ -75,10 +90,10 @@ def flip_by_name(names: Iterable[str]) -> tuple[int, ...]:
 
 def sigmas_by_name(names: Iterable[str]) -> tuple[float, ...]:
     """(K,) COCO's constant of each keypoint, by the last word of its name; `OTHER_SIGMA` where it has none."""
-    return tuple(sets.SIGMAS.get(name.rpartition("_")[2], OTHER_SIGMA) for name in names)
+    return tuple(SIGMAS.get(name.rpartition("_")[2], OTHER_SIGMA) for name in names)
 
 
-def _make(name: str, keypoints: str, limbs: sets.Limbs, sigmas: tuple[float, ...] = (), flip: tuple[int, ...] = ()) -> Skeleton:
+def _make(name: str, keypoints: str, limbs: Limbs, sigmas: tuple[float, ...] = (), flip: tuple[int, ...] = ()) -> Skeleton:
     names = tuple(keypoints.split())
     return Skeleton(name, names, limbs, sigmas or sigmas_by_name(names), flip)
 
@@ -101,9 +116,9 @@ OPENPOSE18 = _make(
     # The last two PAF limbs (shoulder to ear) help grouping but are no bones.
     PAF_LIMBS[:17],
 )
-COCO17 = _make("coco17", sets.COCO17_NAMES, sets.COCO17_LIMBS)
-MPII16 = _make("mpii16", sets.MPII16_NAMES, sets.MPII16_LIMBS, sets.MPII16_SIGMAS)
-HALPE26 = _make("halpe26", sets.HALPE26_NAMES, sets.HALPE26_LIMBS, sets.HALPE26_SIGMAS)
+COCO17 = _make("coco17", COCO17_NAMES, COCO17_LIMBS)
+MPII16 = _make("mpii16", MPII16_NAMES, MPII16_LIMBS, MPII16_SIGMAS)
+HALPE26 = _make("halpe26", HALPE26_NAMES, HALPE26_LIMBS, HALPE26_SIGMAS)
 
 
 def _with_pairs(names: tuple[str, ...], pairs: Iterable[tuple[str, str]]) -> tuple[int, ...]:
@@ -116,10 +131,10 @@ def _with_pairs(names: tuple[str, ...], pairs: Iterable[tuple[str, str]]) -> tup
 
 WHOLEBODY133 = _make(
     "wholebody133",
-    sets.WHOLEBODY133_NAMES,
-    sets.WHOLEBODY133_LIMBS,
-    sets.WHOLEBODY133_SIGMAS,
-    _with_pairs(tuple(sets.WHOLEBODY133_NAMES.split()), sets.WHOLEBODY133_FLIPS),
+    WHOLEBODY133_NAMES,
+    WHOLEBODY133_LIMBS,
+    WHOLEBODY133_SIGMAS,
+    _with_pairs(tuple(WHOLEBODY133_NAMES.split()), WHOLEBODY133_FLIPS),
 )
 
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (OPENPOSE18, COCO17, MPII16, HALPE26, WHOLEBODY133)}
@@ -191,7 +206,7 @@ def _is_sigma(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 < value <= 1
 
 
-def _pairs(given: Any, names: list[str] | tuple[str, ...], what: str) -> sets.Limbs:
+def _pairs(given: Any, names: list[str] | tuple[str, ...], what: str) -> Limbs:
     """Pairs of keypoints, by name or place, as pairs of places."""
     pairs = []
     for pair in given if isinstance(given, list | tuple) else [] if given is None else [given]:

@@ -240,7 +240,7 @@ class _Done:
 @pytest.mark.parametrize("number", [0, 12, 36])
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_an_error_of_the_detector_reaches_the_caller_with_the_number_of_the_frame(number: int, in_thread: bool) -> None:
-    def detect(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def detect(image: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         boxes = World.detector_beside(world, image)
         if world.asked[-1] == number:
             raise ZeroDivisionError("no idea")
@@ -278,7 +278,7 @@ def test_a_failing_source_does_not_lose_the_frame_that_is_done() -> None:
 
 
 def test_frames_that_change_their_size_keep_their_people() -> None:
-    def scene(number: int) -> NDArray[np.float64]:
+    def scene(number: int) -> NDArray[np.floating[Any]]:
         return walking(number) * (0.5 if number >= 30 else 1)
 
     world = World(scene)
@@ -287,7 +287,7 @@ def test_frames_that_change_their_size_keep_their_people() -> None:
 
 
 def test_frames_that_change_their_shape_begin_anew() -> None:
-    def scene(number: int) -> NDArray[np.float64]:
+    def scene(number: int) -> NDArray[np.floating[Any]]:
         return walking(number) * (0.5 if number >= 30 else 1)
 
     world = World(scene)
@@ -331,7 +331,7 @@ def test_the_detector_has_a_picture_of_its_own() -> None:
     seen = []
     world = World(walking)
 
-    def detect(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def detect(image: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         seen.append(image.copy())
         return World.detector_beside(world, image)
 
@@ -542,7 +542,9 @@ def test_keys_are_stronger_than_places_and_places_stronger_than_nothing() -> Non
 
     def at(*places: float) -> edgepose.Poses:
         keypoints = np.stack([standing(x, 200) for x in places]).astype(np.float32)
-        return edgepose.Poses(keypoints, np.ones(keypoints.shape[:2], np.float32), np.ones(len(places)), edgepose.COCO17)
+        return edgepose.Poses(
+            keypoints, np.ones(keypoints.shape[:2], np.float32), np.ones(len(places), np.float32), edgepose.COCO17
+        )
 
     def ids(poses: edgepose.Poses, time: float, keys: list[int] | None) -> list[int]:
         updated = tracker.update(poses, time, None if keys is None else np.array(keys)).ids

@@ -14,7 +14,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import edgepose
 from edgepose.errors import OutputError
 from edgepose.media.files import (
     STDOUT,
@@ -246,7 +245,7 @@ def _info() -> dict[str, Any]:
     return {
         "description": "People and their keypoints, found by edgepose",
         "url": "",
-        "version": edgepose.__version__,
+        "version": "1.0",
         "year": now.year,
         "contributor": "",
         "date_created": now.isoformat(timespec="seconds"),
