@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 # Modules that Numba and OpenVINO import wherever they are installed, and that no command uses: linear algebra for kernels (15
@@ -65,6 +65,18 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave(status: int) -> None:
+    """End the program now if a thread is still held up, by a camera or a server that does not answer; otherwise do nothing.
+
+    Python's own end takes down what such a thread still uses, which crashes now and then.
+    """
+    if any(thread.name.startswith("edgepose-") for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # Closed, full, or not there.
+                stream.flush()
+        os._exit(status)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ PROGRAM = """
 import sys, time
 print("ready", flush=True)
 from edgepose.media.sources import open_source
-from edgepose.process import ended_by_signals
+from edgepose.process import ended_by_signals, leave
 with ended_by_signals():
     try:
         print("opening", flush=True)
@@ -29,6 +29,7 @@ with ended_by_signals():
                 print("frame", flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
+leave(0)
 """
 
 

@@ -24,7 +24,14 @@ from edgepose.cli.serve import add_serve_options, serve
 from edgepose.cli.tables import count, print_models
 from edgepose.errors import EdgePoseError, OutputError, missing_library
 from edgepose.media.kinds import IMAGE_SUFFIXES
-from edgepose.process import ended_by_signals, fill_standard_streams
+from edgepose.process import ended_by_signals, fill_standard_streams, leave
+
+
+def program() -> None:
+    """Run the command, and end the program with its exit status."""
+    status = main()
+    leave(status)
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

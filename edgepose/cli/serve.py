@@ -9,13 +9,13 @@ import re
 import secrets
 import socket
 import sys
-import threading
 from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
 from edgepose.cli.options import add_estimator_options, add_source_options, make_camera, make_estimator, rate, whole
 from edgepose.errors import EdgePoseError, InputError, MissingExtraError, missing_library
+from edgepose.process import leave
 from edgepose.server.limits import Limits
 
 # The least length of a token that people choose. An address makes twenty guesses a second at most, see `Limits.rate`: to try
@@ -92,7 +92,7 @@ def serve(options: argparse.Namespace) -> int:
             try:
                 inference = SourceInference(estimator, open_frames, loop=options.loop, paced=options.paced, **follow)
             except KeyboardInterrupt:
-                _leave(130)
+                leave(130)
                 raise
         limits = Limits(clients=options.max_clients, picture_rate=options.stream_fps, picture_height=options.stream_height)
         site = Site(estimator, inference, track=options.track, smooth=options.smooth, limits=limits)
@@ -105,7 +105,7 @@ def serve(options: argparse.Namespace) -> int:
             print(f"edgepose: or http://{other}:{port}/{query}", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run([listening])
-        _leave(0)
+        leave(0)
     return 0
 
 
@@ -122,13 +122,6 @@ def networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         return [ipaddress.ip_network(each.strip(), strict=False) for each in text.replace("*", "0.0.0.0/0,::/0").split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; expected addresses such as 192.168.1.5 or 10.0.0.0/8, or *") from None
-
-
-def _leave(status: int) -> None:
-    """End the program here if a thread is still held up, by a camera that does not answer or by a visitor's picture."""
-    if any(thread.name.startswith("edgepose-") for thread in threading.enumerate()):
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def _token(options: argparse.Namespace, is_private: bool) -> str | None:
