@@ -1,4 +1,4 @@
-"""What following gains and costs: rates against looking anew in every frame and against mediapipe, latency, and accuracy.
+"""The rates, latency and accuracy of following, against looking anew in every frame and against mediapipe.
 
     python benchmarks/following.py [--shared DIR] [--people 1 3 5 10] [--mediapipe PYTHON] [--only PARTS ...] [--json PATH]
 

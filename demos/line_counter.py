@@ -1,4 +1,4 @@
-"""Who crosses a line? `python demos/line_counter.py SOURCE` prints a line for each person who does, and the counts.
+"""Counts people who cross a line: `python demos/line_counter.py SOURCE` prints a line for each of them, and the counts.
 
 SOURCE is a video, a camera number, picamera, or an rtsp:// or http:// URL. `--line` goes from one point to another, in parts
 of the picture's width and height; "in" is from the left of it to the right, as seen by one who goes along it.
@@ -22,7 +22,7 @@ FORGET_S = 10.0  # Who was not seen for so long has left; the tracker gives up s
 
 @dataclass
 class _Seen:
-    """Where a person was: in the last frame, and when last clear of the line."""
+    """The places of a person: in the last frame, and when last clear of the line."""
 
     time: float
     place: NDArray[np.float32]  # (2,)
@@ -49,7 +49,7 @@ class LineCounter:
         self._seen: dict[int, _Seen] = {}
 
     def __call__(self, places: dict[int, NDArray[np.float32]], now: float) -> dict[int, str]:
-        """Who crosses with this frame, "in" or "out".
+        """The people who cross with this frame, each "in" or "out".
 
         Args:
             places: (2,) x, y in pixels of each person, by identity; those who are not seen are left out.
@@ -85,7 +85,7 @@ class LineCounter:
 
 
 def places(poses: edgepose.Poses) -> dict[int, NDArray[np.float32]]:
-    """Where each person is, (2,) in pixels: in the middle between left and right, or at the one that was found."""
+    """The place of each person, (2,) in pixels: the middle between left and right, or the one that was found."""
     assert poses.ids is not None
     sides = np.stack([poses.keypoint(f"l_{PART}"), poses.keypoint(f"r_{PART}")])
     middle = (np.fmin.reduce(sides) + np.fmax.reduce(sides)) / 2  # (N, 2); fmin and fmax pass over NaN.

@@ -225,7 +225,7 @@ def repeated(open_frames: Callable[[], Source]) -> Generator[Frame, None, None]:
 
 
 def _people_drawn(estimator: PoseEstimator, open_frames: Callable[[], Source], fps: float | None) -> Generator[int, None, None]:
-    """How many people are in each frame, when it has been annotated as `edgepose run --track --save` does it."""
+    """The number of people in each frame, once it is annotated as `edgepose run --track --save` does it."""
     frames = repeated(open_frames)
     source = Source("benchmark", "video", frames, fps=fps, release=frames.close)
     with closing(estimator.stream(source, track=True)) as results:

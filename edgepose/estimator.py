@@ -138,8 +138,8 @@ class PoseEstimator:
         self.min_score = self.model.min_score if min_score is None else min_score
         self.min_confidence = self.model.min_confidence if min_confidence is None else min_confidence
         self.pipeline = make_pipeline(opened, options, partial(open_detector, threads=threads))
-        # Frames whose people share batches, where the most frames a second count more than the quickest answer.
         self._process = os.getpid()
+        # Frames whose people share batches, where the most frames a second count more than the quickest answer.
         self._together = 4 if hint == "throughput" and self.pipeline.batch_size > 1 else 1
 
     def __call__(self, image: Image, *, boxes: Any = None) -> Poses:
@@ -232,7 +232,7 @@ class PoseEstimator:
                 yield frame, poses, None
 
     def start(self, images: Sequence[Image]) -> list[Started]:
-        """Start the network on `images`; call what is returned for each, for the people in it.
+        """Start the network on `images`; each `result()` of what is returned waits for the people in one of them.
 
         Raises:
             InputError: An image has another shape or type.

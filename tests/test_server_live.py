@@ -60,15 +60,10 @@ def test_a_source_that_is_gone_is_said_to_be_gone_and_comes_back(tiny_estimator)
         assert sample(server.site.metrics, "fps") > 0
         assert sample(server.site.metrics, "up") == 1
         assert json.loads(server.ask("/poses")[2])["age"] < 1
-        for _ in range(3):  # Something else may keep the machine busy meanwhile.
-            stalled.set()
-            last, began = time.time(), time.monotonic()
-            until(lambda: server.ask("/healthz")[0] == 503)
-            if (taken_s := time.monotonic() - began) < 3:
-                break
-            stalled.clear()
-            until(lambda: server.ask("/healthz")[0] == 200)
-        assert taken_s < 3
+        stalled.set()
+        last, began = time.time(), time.monotonic()
+        until(lambda: server.ask("/healthz")[0] == 503)
+        assert time.monotonic() - began < 3
         assert server.ask("/healthz")[2] == b'{"status":"waiting"}'
         assert (sample(server.site.metrics, "fps"), sample(server.site.metrics, "up")) == (0, 0)
         assert sample(server.site.metrics, "age_seconds") > 1.5

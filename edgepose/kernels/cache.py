@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Place(CompileResultCacheImpl):
-    """Where Numba keeps a kernel: its own choice, but for a user without a home, who would get a folder called "~"."""
+    """The places where Numba keeps a kernel: its own; but for a user without a home, none in a folder called "~"."""
 
     if os.path.expanduser("~").startswith("~"):
         _locator_classes = [each for each in CompileResultCacheImpl._locator_classes if each is not UserWideCacheLocator]

@@ -19,7 +19,7 @@ _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
 class _Compiling:
-    """What this process compiles now, and what it has said; guarded by Numba's own lock."""
+    """The compilations of this process that are under way, and whether it has announced one; guarded by Numba's own lock."""
 
     depth = 0
     announced = False
